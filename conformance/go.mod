@@ -1,0 +1,3 @@
+module github.com/holdfast-dev/holdfast/conformance
+
+go 1.26.0
