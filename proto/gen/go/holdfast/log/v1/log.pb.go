@@ -32,7 +32,9 @@ type Entry struct {
 	// Cluster time proposed by the leader, in milliseconds.
 	StampMs int64 `protobuf:"varint,2,opt,name=stamp_ms,json=stampMs,proto3" json:"stamp_ms,omitempty"`
 	// Commands, in order.
-	Commands      []*Command `protobuf:"bytes,3,rep,name=commands,proto3" json:"commands,omitempty"`
+	Commands []*Command `protobuf:"bytes,3,rep,name=commands,proto3" json:"commands,omitempty"`
+	// Number by which the node that proposed it knows its own entry again; no part of the state.
+	Proposal      uint64 `protobuf:"fixed64,4,opt,name=proposal,proto3" json:"proposal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -86,6 +88,13 @@ func (x *Entry) GetCommands() []*Command {
 		return x.Commands
 	}
 	return nil
+}
+
+func (x *Entry) GetProposal() uint64 {
+	if x != nil {
+		return x.Proposal
+	}
+	return 0
 }
 
 // Command is one change of the state.
@@ -1460,11 +1469,12 @@ var File_holdfast_log_v1_log_proto protoreflect.FileDescriptor
 
 const file_holdfast_log_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x19holdfast/log/v1/log.proto\x12\x0fholdfast.log.v1\"\x85\x01\n" +
+	"\x19holdfast/log/v1/log.proto\x12\x0fholdfast.log.v1\"\xa1\x01\n" +
 	"\x05Entry\x12+\n" +
 	"\x11semantics_version\x18\x01 \x01(\rR\x10semanticsVersion\x12\x19\n" +
 	"\bstamp_ms\x18\x02 \x01(\x03R\astampMs\x124\n" +
-	"\bcommands\x18\x03 \x03(\v2\x18.holdfast.log.v1.CommandR\bcommands\"\x91\a\n" +
+	"\bcommands\x18\x03 \x03(\v2\x18.holdfast.log.v1.CommandR\bcommands\x12\x1a\n" +
+	"\bproposal\x18\x04 \x01(\x06R\bproposal\"\x91\a\n" +
 	"\aCommand\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12A\n" +
 	"\fopen_session\x18\x02 \x01(\v2\x1c.holdfast.log.v1.OpenSessionH\x00R\vopenSession\x12D\n" +
