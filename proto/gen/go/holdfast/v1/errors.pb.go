@@ -40,7 +40,8 @@ const (
 	// request 3 is at or below the floor 9 and its answer is not kept.
 	ErrorReason_ERROR_REASON_STALE_REQUEST ErrorReason = 3
 	// The request id was used before for a different command. Code: failed_precondition.
-	// Retry: no; this is a fault in the client. Example: request 4 was a release, now it is an acquire.
+	// Retry: no; this is a fault in the client. Example: request 4 of
+	// session 7 was used before for a different command.
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 4
 	// An operator has frozen the prefix. Code: failed_precondition. Retry: after it is thawed.
 	// Example: batch/nightly is frozen (maintenance).
@@ -49,20 +50,21 @@ const (
 	// ended. Example: grant 17 already has a waiting conversion.
 	ErrorReason_ERROR_REASON_CONVERSION_WAITING ErrorReason = 6
 	// The place to resume from is no longer kept. Code: out_of_range. Retry: start anew from a
-	// current read. Example: events before index 9000 are gone.
+	// current read. Example: events after this cursor are gone.
 	ErrorReason_ERROR_REASON_COMPACTED ErrorReason = 10
 	// There never was such a session, or it ended long ago. Code: not_found. Retry: no; open a
 	// new session. Example: session 99 is not known.
 	ErrorReason_ERROR_REASON_SESSION_NOT_FOUND ErrorReason = 11
 	// This node is not the leader and could not reach it. Nothing was done. Code: unavailable.
 	// Retry: at once at the leader if its address is given, else elsewhere. Example: node n2 is
-	// not the leader.
+	// not the leader and could not reach it.
 	ErrorReason_ERROR_REASON_NOT_LEADER ErrorReason = 20
 	// The cluster has no majority, so nothing can be committed. Nothing was done. Code:
 	// unavailable. Retry: with back-off. Example: no quorum: no leader for 2s.
 	ErrorReason_ERROR_REASON_NO_QUORUM ErrorReason = 21
 	// The command may or may not have taken effect. Code: unavailable. Retry: with the same
-	// request id, which gets the one true answer. Example: leadership was lost after proposing.
+	// request id, which gets the one true answer. Example: the command may or may not
+	// have taken effect: leadership was lost.
 	ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN ErrorReason = 22
 	// The node is shutting down. Nothing was done. Code: unavailable. Retry: at another node.
 	// Example: node n1 is shutting down.

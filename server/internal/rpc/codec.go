@@ -1,0 +1,158 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
+)
+
+// A request that cannot be decoded shall get an error of the catalogue like every other, with the
+// field at fault. connect would wrap what Unmarshal returns in words of its own and drop the
+// detail, so our codecs do not fail: they leave the error in the message as an unknown field with
+// a number that no message has, and an interceptor turns it into the answer before any handler
+// sees the message. Unknown fields of callers are dropped, so none can put such an error there.
+const undecodable protowire.Number = 1<<29 - 1
+
+func leaveError(message proto.Message, detail *v1.Error) error {
+	data, err := proto.Marshal(detail)
+	if err != nil {
+		return err
+	}
+	proto.Reset(message)
+	field := protowire.AppendTag(nil, undecodable, protowire.BytesType)
+	message.ProtoReflect().SetUnknown(protowire.AppendBytes(field, data))
+	return nil
+}
+
+// decodeError finds the error that a codec left in a message.
+func decodeError(message any) error {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil
+	}
+	unknown := m.ProtoReflect().GetUnknown()
+	number, _, n := protowire.ConsumeTag(unknown)
+	if n < 0 || number != undecodable {
+		return nil
+	}
+	data, n := protowire.ConsumeBytes(unknown[n:])
+	detail := &v1.Error{}
+	if n < 0 || proto.Unmarshal(data, detail) != nil {
+		return connectError(fail(v1.ErrorReason_ERROR_REASON_INTERNAL))
+	}
+	return connectError(detail)
+}
+
+// jsonCodec reads JSON strictly: unknown fields are refused by name.
+type jsonCodec struct{ name string }
+
+func (c jsonCodec) Name() string { return c.name }
+
+func (c jsonCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
+
+// MarshalAppend writes one line of JSON. protojson varies its spacing on purpose; it is taken out.
+func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is no message", message)
+	}
+	data, err := protojson.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	out := bytes.NewBuffer(dst)
+	if err := json.Compact(out, data); err != nil {
+		return nil, err
+	}
+	out.WriteByte('\n')
+	return out.Bytes(), nil
+}
+
+func (c jsonCodec) Unmarshal(data []byte, message any) error {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is no message", message)
+	}
+	if err := (protojson.UnmarshalOptions{RecursionLimit: jsonDepthMax}).Unmarshal(data, m); err != nil {
+		return leaveError(m, explainJSON(data, m.ProtoReflect().Descriptor(), err))
+	}
+	return nil
+}
+
+// protoCodec reads the binary form. Fields that this server does not know are left out, so that
+// clients may be newer than it.
+type protoCodec struct{}
+
+func (protoCodec) Name() string { return "proto" }
+
+func (c protoCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
+
+func (protoCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is no message", message)
+	}
+	return proto.MarshalOptions{}.MarshalAppend(dst, m)
+}
+
+func (protoCodec) Unmarshal(data []byte, message any) error {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is no message", message)
+	}
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, m); err != nil {
+		detail := place{}.invalid("body", "not a "+string(m.ProtoReflect().Descriptor().FullName()), "")
+		detail.Hint = "the bytes are not a protobuf message of this type, or a text is not UTF-8"
+		return leaveError(m, detail)
+	}
+	return nil
+}
+
+func codecOptions() connect.HandlerOption {
+	return connect.WithHandlerOptions(
+		connect.WithCodec(jsonCodec{"json"}),
+		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
+		connect.WithCodec(protoCodec{}),
+		connect.WithInterceptors(decodeGuard{}),
+	)
+}
+
+// decodeGuard answers requests that a codec could not decode.
+type decodeGuard struct{}
+
+func (decodeGuard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
+		if err := decodeError(request.Any()); err != nil {
+			return nil, err
+		}
+		return next(ctx, request)
+	}
+}
+
+func (decodeGuard) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// WrapStreamingHandler guards the first message of a stream, which connect receives for us.
+func (decodeGuard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, stream connect.StreamingHandlerConn) error {
+		return next(ctx, guardedStream{stream})
+	}
+}
+
+type guardedStream struct{ connect.StreamingHandlerConn }
+
+func (s guardedStream) Receive(message any) error {
+	if err := s.StreamingHandlerConn.Receive(message); err != nil {
+		return err
+	}
+	return decodeError(message)
+}

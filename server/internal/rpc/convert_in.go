@@ -1,0 +1,310 @@
+package rpc
+
+import (
+	"fmt"
+	"strconv"
+
+	"google.golang.org/protobuf/proto"
+
+	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
+	"github.com/holdfast-dev/holdfast/server/internal/locktable"
+)
+
+// Every command of the lock table that comes from outside is made here, and only out of fields
+// that have been checked.
+
+func openSession(r *v1.OpenSessionRequest, principal string) (locktable.OpenSession, *v1.Error) {
+	var at place
+	namespace, err := at.namespace(r.GetNamespace())
+	if err != nil {
+		return locktable.OpenSession{}, err
+	}
+	ttl, err := at.millis(v1.ErrorReason_ERROR_REASON_INVALID_TTL, "ttl", r.GetTtl(), ttlSpan, ttlDefault)
+	if err != nil {
+		return locktable.OpenSession{}, err
+	}
+	return locktable.OpenSession{
+			Principal: principal,
+			Namespace: namespace,
+			TTL:       ttl,
+			Metadata:  r.GetMetadata(),
+			Nonce:     r.GetNonce(),
+		}, first(
+			at.text("metadata", r.GetMetadata(), metadataBytesMax),
+			at.text("nonce", r.GetNonce(), nonceBytesMax),
+		)
+}
+
+func renewSession(r *v1.RenewSessionRequest, principal string) (locktable.RenewSession, *v1.Error) {
+	session := locktable.SessionID(r.GetSessionId())
+	return locktable.RenewSession{Principal: principal, Session: session}, place{}.session(r.GetSessionId())
+}
+
+func closeSession(r *v1.CloseSessionRequest, principal string) (locktable.CloseSession, *v1.Error) {
+	return locktable.CloseSession{
+		Principal: principal,
+		Session:   locktable.SessionID(r.GetSessionId()),
+		Abandon:   r.GetAbandon(),
+	}, place{}.session(r.GetSessionId())
+}
+
+// execute gives the commands of a batch, one for each operation, in the same order.
+func execute(r *v1.ExecuteRequest, principal string) ([]locktable.Command, *v1.Error) {
+	var at place
+	if err := at.session(r.GetSessionId()); err != nil {
+		return nil, err
+	}
+	n := len(r.GetOperations())
+	switch {
+	case n == 0:
+		return nil, at.invalid("operations", "missing", "1 to 1024 operations")
+	case n > operationsMax:
+		return nil, at.invalid("operations", fmt.Sprintf("%d operations", n), "at most 1024")
+	}
+	if size := proto.Size(r); size > executeBytesMax {
+		return nil, at.invalid("operations", fmt.Sprintf("%d bytes", size), "at most 262144 bytes (256 KiB)")
+	}
+	caller := locktable.Caller{
+		Principal: principal,
+		Session:   locktable.SessionID(r.GetSessionId()),
+		Acked:     r.GetAcked(),
+	}
+	commands := make([]locktable.Command, n)
+	for i, op := range r.GetOperations() {
+		command, err := operation(i, op, caller)
+		if err != nil {
+			return nil, err
+		}
+		commands[i] = command
+	}
+	return commands, nil
+}
+
+// operation gives the command of one operation within a batch.
+func operation(i int, op *v1.Operation, batch locktable.Caller) (locktable.Command, *v1.Error) {
+	switch o := op.GetOperation().(type) {
+	case *v1.Operation_Acquire:
+		return acquire(place{i, "acquire"}, o.Acquire, batch)
+	case *v1.Operation_Release:
+		return release(place{i, "release"}, o.Release, batch)
+	case *v1.Operation_Convert:
+		return convert(place{i, "convert"}, o.Convert, batch)
+	case *v1.Operation_Renew:
+		return renew(place{i, "renew"}, o.Renew, batch)
+	case *v1.Operation_Cancel:
+		return cancel(place{i, "cancel"}, o.Cancel, batch)
+	}
+	return nil, place{}.invalid(fmt.Sprintf("operations[%d]", i), "empty",
+		"one of acquire, release, convert, renew, cancel")
+}
+
+// numbered is a request that can carry a session and a request id.
+type numbered interface {
+	GetSessionId() uint64
+	GetRequestId() uint64
+	GetAcked() uint64
+}
+
+const (
+	ofTheBatch     = "is given for the whole batch; leave it unset in an operation"
+	withoutSession = "has a meaning only without a session; leave it unset"
+	withSession    = "has a meaning only with a session; leave it unset"
+)
+
+// caller says who gives a command: the batch, for an operation in one, else the request itself.
+func (p place) caller(r numbered, of locktable.Caller) (locktable.Caller, *v1.Error) {
+	of.Request = r.GetRequestId()
+	if p.verb == "" {
+		of.Session, of.Acked = locktable.SessionID(r.GetSessionId()), r.GetAcked()
+		return of, nil
+	}
+	return of, p.unset(ofTheBatch,
+		field{"session_id", r.GetSessionId() != 0}, field{"acked", r.GetAcked() != 0})
+}
+
+func acquire(at place, r *v1.AcquireRequest, of locktable.Caller) (locktable.Command, *v1.Error) {
+	caller, err := at.caller(r, of)
+	if err != nil {
+		return nil, err
+	}
+	c := locktable.Acquire{
+		Caller:    caller,
+		Owner:     r.GetOwner(),
+		Priority:  r.GetPriority(),
+		NoReentry: r.Reentrant != nil && !r.GetReentrant(),
+		Metadata:  r.GetMetadata(),
+	}
+	if c.Claims, err = at.claims(r); err != nil {
+		return nil, err
+	}
+	const argument = v1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT
+	if c.WaitLimit, err = at.millis(argument, "wait", r.GetWait(), waitSpan, 0); err != nil {
+		return nil, err
+	}
+	if c.Lease, err = at.millis(argument, "lease", r.GetLease(), holdSpan, 0); err != nil {
+		return nil, err
+	}
+	if c.MaxHold, err = at.millis(argument, "max_hold", r.GetMaxHold(), holdSpan, 0); err != nil {
+		return nil, err
+	}
+	if c.LockDelay, err = at.millis(argument, "lock_delay", r.GetLockDelay(), lockDelaySpan, 0); err != nil {
+		return nil, err
+	}
+	if c.OnDeadlock, err = at.deadlockAction(r.GetOnDeadlock()); err != nil {
+		return nil, err
+	}
+	if err := first(
+		at.text("owner", r.GetOwner(), ownerBytesMax),
+		at.priority(r.GetPriority()),
+		at.text("metadata", r.GetMetadata(), metadataBytesMax),
+	); err != nil {
+		return nil, err
+	}
+	if err := at.ownSession(r, &c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// ownSession checks and fills the fields of an acquire that opens a session for itself (HF-4.12).
+func (p place) ownSession(r *v1.AcquireRequest, c *locktable.Acquire) *v1.Error {
+	if c.Session != 0 {
+		return p.unset(withoutSession, field{"namespace", r.GetNamespace() != ""},
+			field{"ttl", r.GetTtl() != nil}, field{"nonce", r.GetNonce() != ""})
+	}
+	err := p.unset(withSession,
+		field{"request_id", r.GetRequestId() != 0}, field{"acked", r.GetAcked() != 0})
+	if err != nil {
+		return err
+	}
+	if c.Namespace, err = p.namespace(r.GetNamespace()); err != nil {
+		return err
+	}
+	const reason = v1.ErrorReason_ERROR_REASON_INVALID_TTL
+	if c.TTL, err = p.millis(reason, "ttl", r.GetTtl(), ttlSpan, ttlDefault); err != nil {
+		return err
+	}
+	c.Nonce = r.GetNonce()
+	return p.text("nonce", c.Nonce, nonceBytesMax)
+}
+
+// claims gives what an acquire asks for: one name, or a list of claims.
+func (p place) claims(r *v1.AcquireRequest) ([]locktable.Claim, *v1.Error) {
+	if len(r.GetClaims()) == 0 {
+		if r.GetName() == "" {
+			return nil, p.refuse(v1.ErrorReason_ERROR_REASON_INVALID_NAME, "name", "missing",
+				"give name or claims")
+		}
+		return p.oneClaim(r.GetName(), r.GetMode())
+	}
+	if err := p.unset("is given together with claims; give one of the two",
+		field{"name", r.GetName() != ""}, field{"mode", r.GetMode() != 0}); err != nil {
+		return nil, err
+	}
+	if n := len(r.GetClaims()); n > claimsMax {
+		return nil, p.invalid("claims", strconv.Itoa(n)+" claims", "at most 64")
+	}
+	claims := make([]locktable.Claim, len(r.GetClaims()))
+	for i, claim := range r.GetClaims() {
+		field := "claims[" + strconv.Itoa(i) + "]"
+		for j := range i {
+			if claims[j].Name == claim.GetName() {
+				return nil, p.invalid(field+".name", strconv.Quote(claim.GetName())+" is given twice",
+					"each name once")
+			}
+		}
+		if claim.GetSlots() > 1 {
+			return nil, p.invalid(field+".slots", strconv.FormatUint(uint64(claim.GetSlots()), 10),
+				"0 or 1; counted locks are reserved")
+		}
+		mode, err := p.mode(field+".mode", claim.GetMode())
+		if err := first(p.name(field+".name", claim.GetName()), err); err != nil {
+			return nil, err
+		}
+		claims[i] = locktable.Claim{Name: claim.GetName(), Mode: mode}
+	}
+	return claims, nil
+}
+
+func (p place) oneClaim(name string, mode v1.Mode) ([]locktable.Claim, *v1.Error) {
+	m, err := p.mode("mode", mode)
+	return []locktable.Claim{{Name: name, Mode: m}}, first(p.name("name", name), err)
+}
+
+func release(at place, r *v1.ReleaseRequest, of locktable.Caller) (locktable.Command, *v1.Error) {
+	caller, err := at.caller(r, of)
+	c := locktable.Release{Caller: caller, Grant: locktable.GrantID(r.GetGrantId())}
+	return c, first(err, at.grant(r.GetGrantId()))
+}
+
+func renew(at place, r *v1.RenewRequest, of locktable.Caller) (locktable.Command, *v1.Error) {
+	caller, err := at.caller(r, of)
+	c := locktable.Renew{Caller: caller, Grant: locktable.GrantID(r.GetGrantId())}
+	return c, first(err, at.grant(r.GetGrantId()))
+}
+
+func convert(at place, r *v1.ConvertRequest, of locktable.Caller) (locktable.Command, *v1.Error) {
+	caller, err := at.caller(r, of)
+	if err := first(err, at.grant(r.GetGrantId()), at.priority(r.GetPriority())); err != nil {
+		return nil, err
+	}
+	c := locktable.Convert{
+		Caller:   caller,
+		Grant:    locktable.GrantID(r.GetGrantId()),
+		Name:     r.GetName(),
+		Priority: r.GetPriority(),
+	}
+	if c.Name != "" || r.GetDrop() {
+		if err := at.name("name", r.GetName()); err != nil {
+			return nil, err
+		}
+	}
+	if c.Mode, err = at.newMode(r); err != nil {
+		return nil, err
+	}
+	const argument = v1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT
+	if c.WaitLimit, err = at.millis(argument, "wait", r.GetWait(), waitSpan, 0); err != nil {
+		return nil, err
+	}
+	if c.OnDeadlock, err = at.deadlockAction(r.GetOnDeadlock()); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// newMode gives the mode to convert to; None drops the name. Unlike an acquire, a conversion does
+// not take exclusive for granted: a forgotten field must not shut others out.
+func (p place) newMode(r *v1.ConvertRequest) (locktable.Mode, *v1.Error) {
+	if r.GetDrop() {
+		return locktable.None, p.unset("is given together with drop; give one of the two",
+			field{"mode", r.GetMode() != v1.Mode_MODE_UNSPECIFIED})
+	}
+	if r.GetMode() == v1.Mode_MODE_UNSPECIFIED {
+		return locktable.None, p.refuse(v1.ErrorReason_ERROR_REASON_INVALID_MODE, "mode", "missing",
+			"give mode or drop")
+	}
+	return p.mode("mode", r.GetMode())
+}
+
+func cancel(at place, r *v1.CancelRequest, of locktable.Caller) (locktable.Command, *v1.Error) {
+	caller, err := at.caller(r, of)
+	if err := first(err, at.session(uint64(caller.Session))); err != nil {
+		return nil, err
+	}
+	if caller.Request == 0 {
+		return nil, at.invalid("request_id", "missing", "at least 1")
+	}
+	return locktable.Cancel{Caller: caller}, nil
+}
+
+func revokeGrant(r *v1.RevokeGrantRequest) (locktable.Command, *v1.Error) {
+	var at place
+	return locktable.RevokeGrant{Grant: locktable.GrantID(r.GetGrantId()), Reason: r.GetReason()},
+		first(at.grant(r.GetGrantId()), at.text("reason", r.GetReason(), metadataBytesMax))
+}
+
+func revokeSession(r *v1.RevokeSessionRequest) (locktable.Command, *v1.Error) {
+	var at place
+	return locktable.RevokeSession{Session: locktable.SessionID(r.GetSessionId()), Reason: r.GetReason()},
+		first(at.session(r.GetSessionId()), at.text("reason", r.GetReason(), metadataBytesMax))
+}
