@@ -1,0 +1,154 @@
+# Everything about this project starts here: `make help`. CI calls nothing but these targets.
+#
+# Needed: Go 1.26 or later, and a C compiler for the race detector only. Tools are built from pinned
+# modules below tools/ into .bin; nothing is installed on the machine.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# A clone that belongs to somebody else (root in a container) must build too.
+export GOFLAGS := -buildvcs=false $(GOFLAGS)
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+MODULES := $(patsubst %/go.mod,%,$(sort $(wildcard */go.mod sdk-go/*/go.mod examples/*/go.mod)))
+BUF     := .bin/buf
+TOOL    := GOWORK=off go -C tools
+ROOT    := $(CURDIR)
+
+## Try it
+
+.PHONY: build
+build: ## Build bin/holdfast, the one binary: server and command line.
+	@mkdir -p bin
+	go -C server build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(ROOT)/bin/holdfast ./cmd/holdfast
+
+.PHONY: run
+run: build ## Start a durable node on 127.0.0.1:7480 with its data in ./holdfast-data; Ctrl-C stops it.
+	@bin/holdfast dev --dir holdfast-data --client-port 7480
+
+## Check it
+
+.PHONY: test
+test: tools check-generate check-breaking lint docs-check unit ## Everything that has to hold before a change goes in.
+
+.PHONY: unit
+unit: ## Tests of every module and of the tools.
+	@for module in $(MODULES); do \
+		echo "== $$module"; \
+		(cd $$module && go test ./...); \
+	done
+	@echo "== tools/project"; $(TOOL)/project test ./...
+
+.PHONY: test-race
+test-race: ## The same tests under the race detector (needs a C compiler).
+	@for module in $(MODULES); do \
+		echo "== $$module"; \
+		(cd $$module && CGO_ENABLED=1 go test -race -count=1 ./...); \
+	done
+
+.PHONY: race10
+race10: ## test-race ten times in a row.
+	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round of 10"; $(MAKE) --no-print-directory test-race; done
+
+.PHONY: lint
+lint: .bin/golangci-lint $(BUF) ## golangci-lint on every module, buf lint and format on the contract.
+	@for module in $(MODULES) tools/project; do \
+		echo "== $$module"; \
+		work=$$([[ $$module == tools/* ]] && echo off || echo $(ROOT)/go.work); \
+		(cd $$module && GOWORK=$$work $(ROOT)/.bin/golangci-lint run --config $(ROOT)/.golangci.yml ./...); \
+	done
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+
+.PHONY: docs-check
+docs-check: ## Links, snippets, make targets and clause numbers named in pages and code.
+	@$(TOOL)/project run ./docscheck $(ROOT) \
+		$$(git ls-files --cached --others --exclude-standard -- '*.md' '*.go' '*.proto' '*/testdata/*.txt*' | xargs ls -d 2>/dev/null)
+
+.PHONY: clauses
+clauses: ## List the clauses of SEMANTICS 1 to 8 that no test names or no mutant breaks; none is what we want.
+	@$(TOOL)/project run ./clauses $(ROOT)
+
+.PHONY: mutants-core
+mutants-core: ## Break the lock table clause by clause and see that its tests notice.
+	@$(TOOL)/project run ./mutants $(ROOT)
+
+## Generate
+
+.PHONY: generate
+generate: $(BUF) plugins ## Regenerate all that is generated: Go code, OpenAPI, the page of errors.
+	$(BUF) generate
+	$(BUF) generate --template server/internal/shapebench/shapepb/buf.gen.yaml server/internal/shapebench/shapepb
+	$(MAKE) --no-print-directory openapi
+	$(BUF) build --as-file-descriptor-set -o -#format=json | $(TOOL)/project run ./errorsdoc > docs/errors.md
+
+.PHONY: openapi
+openapi: $(BUF) .bin/protoc-gen-connect-openapi ## Regenerate docs/openapi from the public services.
+	$(BUF) generate --template buf.gen.openapi.yaml
+	@# The plugin calls a header required that every call may leave out.
+	@sed -i '/name: Connect-Protocol-Version/,/schema:/ s/required: true/required: false/' docs/openapi/*.yaml
+
+GENERATED := proto/gen server/internal/shapebench/shapepb docs/openapi docs/errors.md
+
+.PHONY: check-generate
+check-generate: ## Regenerate, and fail if anything changed or was not committed.
+	@before=$$(mktemp -d) && trap "rm -rf $$before" EXIT && \
+	cp -r --parents $(GENERATED) $$before && \
+	$(MAKE) --no-print-directory generate && \
+	for path in $(GENERATED); do diff -r $$before/$$path $$path || stale=yes; done && \
+	new=$$(git ls-files --others --exclude-standard -- $(GENERATED)) && \
+	if [[ -n "$${stale:-}$$new" ]]; then \
+		echo "generated files are not up to date: run 'make generate' and commit the result $$new" >&2; exit 1; \
+	fi
+
+IMAGE := proto/image.binpb
+
+.PHONY: check-breaking
+check-breaking: $(BUF) ## The contract breaks nothing that was released; a planted break must be noticed.
+	$(BUF) breaking --against $(IMAGE)
+	@copy=$$(mktemp -d) && trap "rm -rf $$copy" EXIT && \
+	cp --parents -r buf.yaml proto/holdfast $$copy && \
+	sed -i 's/uint64 session_id = 1;/string session_id = 1;/' $$copy/proto/holdfast/v1/session.proto && \
+	if $(BUF) breaking $$copy --against $(IMAGE) > $$copy/out; then \
+		echo "check-breaking: a planted break was not noticed" >&2; exit 1; \
+	fi && \
+	grep -q 'changed type from "uint64" to "string"' $$copy/out || { cat $$copy/out >&2; exit 1; }
+
+.PHONY: release-image
+release-image: $(BUF) ## Fix the contract as released; only a release does this.
+	$(BUF) build -o $(IMAGE)
+
+## Tools
+
+.PHONY: tools
+tools: $(BUF) plugins .bin/golangci-lint ## Build the pinned tools into .bin.
+
+.PHONY: plugins
+plugins: .bin/protoc-gen-go .bin/protoc-gen-connect-go .bin/protoc-gen-connect-openapi
+
+.bin/buf: tools/buf/go.mod tools/buf/go.sum
+	$(TOOL)/buf build -trimpath -o $(ROOT)/$@ github.com/bufbuild/buf/cmd/buf
+
+.bin/protoc-gen-go: tools/protoc/go.mod tools/protoc/go.sum
+	$(TOOL)/protoc build -trimpath -o $(ROOT)/$@ google.golang.org/protobuf/cmd/protoc-gen-go
+
+.bin/protoc-gen-connect-go: tools/protoc/go.mod tools/protoc/go.sum
+	$(TOOL)/protoc build -trimpath -o $(ROOT)/$@ connectrpc.com/connect/cmd/protoc-gen-connect-go
+
+.bin/protoc-gen-connect-openapi: tools/protoc/go.mod tools/protoc/go.sum
+	$(TOOL)/protoc build -trimpath -o $(ROOT)/$@ github.com/sudorandom/protoc-gen-connect-openapi
+
+.bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum
+	$(TOOL)/lint build -trimpath -o $(ROOT)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: clean
+clean: ## Remove what was built; data in holdfast-data stays.
+	rm -rf bin .bin .cache
+
+.PHONY: help
+help: ## Show this.
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^## / { printf "\n%s\n", substr($$0, 4) } \
+		/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
