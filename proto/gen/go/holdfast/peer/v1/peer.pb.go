@@ -171,13 +171,12 @@ type Call struct {
 	// Types that are valid to be assigned to Call:
 	//
 	//	*Call_Execute
-	//	*Call_Acquire
+	//	*Call_Operation
 	//	*Call_OpenSession
 	//	*Call_RenewSession
 	//	*Call_CloseSession
 	//	*Call_RevokeGrant
 	//	*Call_RevokeSession
-	//	*Call_Operation
 	Call          isCall_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -236,10 +235,10 @@ func (x *Call) GetExecute() *v1.ExecuteRequest {
 	return nil
 }
 
-func (x *Call) GetAcquire() *v1.AcquireRequest {
+func (x *Call) GetOperation() *v1.Operation {
 	if x != nil {
-		if x, ok := x.Call.(*Call_Acquire); ok {
-			return x.Acquire
+		if x, ok := x.Call.(*Call_Operation); ok {
+			return x.Operation
 		}
 	}
 	return nil
@@ -290,27 +289,18 @@ func (x *Call) GetRevokeSession() *v1.RevokeSessionRequest {
 	return nil
 }
 
-func (x *Call) GetOperation() *v1.Operation {
-	if x != nil {
-		if x, ok := x.Call.(*Call_Operation); ok {
-			return x.Operation
-		}
-	}
-	return nil
-}
-
 type isCall_Call interface {
 	isCall_Call()
 }
 
 type Call_Execute struct {
-	// LockService.Execute; every other command of LockService that does not wait becomes one.
+	// LockService.Execute.
 	Execute *v1.ExecuteRequest `protobuf:"bytes,2,opt,name=execute,proto3,oneof"`
 }
 
-type Call_Acquire struct {
-	// An acquire without a session that does not wait.
-	Acquire *v1.AcquireRequest `protobuf:"bytes,3,opt,name=acquire,proto3,oneof"`
+type Call_Operation struct {
+	// One command of LockService, as it was called; its session is named within it.
+	Operation *v1.Operation `protobuf:"bytes,3,opt,name=operation,proto3,oneof"`
 }
 
 type Call_OpenSession struct {
@@ -338,14 +328,9 @@ type Call_RevokeSession struct {
 	RevokeSession *v1.RevokeSessionRequest `protobuf:"bytes,8,opt,name=revoke_session,json=revokeSession,proto3,oneof"`
 }
 
-type Call_Operation struct {
-	// A command of LockService that names no session and not to wait: release, renew.
-	Operation *v1.Operation `protobuf:"bytes,9,opt,name=operation,proto3,oneof"`
-}
-
 func (*Call_Execute) isCall_Call() {}
 
-func (*Call_Acquire) isCall_Call() {}
+func (*Call_Operation) isCall_Call() {}
 
 func (*Call_OpenSession) isCall_Call() {}
 
@@ -357,8 +342,6 @@ func (*Call_RevokeGrant) isCall_Call() {}
 
 func (*Call_RevokeSession) isCall_Call() {}
 
-func (*Call_Operation) isCall_Call() {}
-
 // Reply is the answer to one forwarded call.
 type Reply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -368,13 +351,12 @@ type Reply struct {
 	//
 	//	*Reply_Error
 	//	*Reply_Execute
-	//	*Reply_Acquire
+	//	*Reply_Operation
 	//	*Reply_OpenSession
 	//	*Reply_RenewSession
 	//	*Reply_CloseSession
 	//	*Reply_RevokeGrant
 	//	*Reply_RevokeSession
-	//	*Reply_Operation
 	Reply         isReply_Reply `protobuf_oneof:"reply"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -435,10 +417,10 @@ func (x *Reply) GetExecute() *v1.ExecuteResponse {
 	return nil
 }
 
-func (x *Reply) GetAcquire() *v1.AcquireResponse {
+func (x *Reply) GetOperation() *v1.OperationResult {
 	if x != nil {
-		if x, ok := x.Reply.(*Reply_Acquire); ok {
-			return x.Acquire
+		if x, ok := x.Reply.(*Reply_Operation); ok {
+			return x.Operation
 		}
 	}
 	return nil
@@ -489,15 +471,6 @@ func (x *Reply) GetRevokeSession() *v1.RevokeSessionResponse {
 	return nil
 }
 
-func (x *Reply) GetOperation() *v1.OperationResult {
-	if x != nil {
-		if x, ok := x.Reply.(*Reply_Operation); ok {
-			return x.Operation
-		}
-	}
-	return nil
-}
-
 type isReply_Reply interface {
 	isReply_Reply()
 }
@@ -512,9 +485,9 @@ type Reply_Execute struct {
 	Execute *v1.ExecuteResponse `protobuf:"bytes,2,opt,name=execute,proto3,oneof"`
 }
 
-type Reply_Acquire struct {
-	// Answer to acquire.
-	Acquire *v1.AcquireResponse `protobuf:"bytes,3,opt,name=acquire,proto3,oneof"`
+type Reply_Operation struct {
+	// Answer to operation.
+	Operation *v1.OperationResult `protobuf:"bytes,3,opt,name=operation,proto3,oneof"`
 }
 
 type Reply_OpenSession struct {
@@ -542,16 +515,11 @@ type Reply_RevokeSession struct {
 	RevokeSession *v1.RevokeSessionResponse `protobuf:"bytes,8,opt,name=revoke_session,json=revokeSession,proto3,oneof"`
 }
 
-type Reply_Operation struct {
-	// Answer to operation.
-	Operation *v1.OperationResult `protobuf:"bytes,9,opt,name=operation,proto3,oneof"`
-}
-
 func (*Reply_Error) isReply_Reply() {}
 
 func (*Reply_Execute) isReply_Reply() {}
 
-func (*Reply_Acquire) isReply_Reply() {}
+func (*Reply_Operation) isReply_Reply() {}
 
 func (*Reply_OpenSession) isReply_Reply() {}
 
@@ -562,8 +530,6 @@ func (*Reply_CloseSession) isReply_Reply() {}
 func (*Reply_RevokeGrant) isReply_Reply() {}
 
 func (*Reply_RevokeSession) isReply_Reply() {}
-
-func (*Reply_Operation) isReply_Reply() {}
 
 // ForwardRequest carries calls.
 type ForwardRequest struct {
@@ -1361,28 +1327,26 @@ const file_holdfast_peer_v1_peer_proto_rawDesc = "" +
 	"\rapplied_index\x18\x04 \x01(\x04R\fappliedIndex\x122\n" +
 	"\x15semantics_version_max\x18\x05 \x01(\rR\x13semanticsVersionMax\x12%\n" +
 	"\x0eserver_version\x18\x06 \x01(\tR\rserverVersion\x12\x1b\n" +
-	"\tleader_id\x18\a \x01(\tR\bleaderId\"\xc0\x04\n" +
+	"\tleader_id\x18\a \x01(\tR\bleaderId\"\x87\x04\n" +
 	"\x04Call\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x127\n" +
-	"\aexecute\x18\x02 \x01(\v2\x1b.holdfast.v1.ExecuteRequestH\x00R\aexecute\x127\n" +
-	"\aacquire\x18\x03 \x01(\v2\x1b.holdfast.v1.AcquireRequestH\x00R\aacquire\x12D\n" +
+	"\aexecute\x18\x02 \x01(\v2\x1b.holdfast.v1.ExecuteRequestH\x00R\aexecute\x126\n" +
+	"\toperation\x18\x03 \x01(\v2\x16.holdfast.v1.OperationH\x00R\toperation\x12D\n" +
 	"\fopen_session\x18\x04 \x01(\v2\x1f.holdfast.v1.OpenSessionRequestH\x00R\vopenSession\x12G\n" +
 	"\rrenew_session\x18\x05 \x01(\v2 .holdfast.v1.RenewSessionRequestH\x00R\frenewSession\x12G\n" +
 	"\rclose_session\x18\x06 \x01(\v2 .holdfast.v1.CloseSessionRequestH\x00R\fcloseSession\x12D\n" +
 	"\frevoke_grant\x18\a \x01(\v2\x1f.holdfast.v1.RevokeGrantRequestH\x00R\vrevokeGrant\x12J\n" +
-	"\x0erevoke_session\x18\b \x01(\v2!.holdfast.v1.RevokeSessionRequestH\x00R\rrevokeSession\x126\n" +
-	"\toperation\x18\t \x01(\v2\x16.holdfast.v1.OperationH\x00R\toperationB\x06\n" +
-	"\x04call\"\xdd\x04\n" +
+	"\x0erevoke_session\x18\b \x01(\v2!.holdfast.v1.RevokeSessionRequestH\x00R\rrevokeSessionB\x06\n" +
+	"\x04call\"\xa3\x04\n" +
 	"\x05Reply\x12*\n" +
 	"\x05error\x18\x01 \x01(\v2\x12.holdfast.v1.ErrorH\x00R\x05error\x128\n" +
-	"\aexecute\x18\x02 \x01(\v2\x1c.holdfast.v1.ExecuteResponseH\x00R\aexecute\x128\n" +
-	"\aacquire\x18\x03 \x01(\v2\x1c.holdfast.v1.AcquireResponseH\x00R\aacquire\x12E\n" +
+	"\aexecute\x18\x02 \x01(\v2\x1c.holdfast.v1.ExecuteResponseH\x00R\aexecute\x12<\n" +
+	"\toperation\x18\x03 \x01(\v2\x1c.holdfast.v1.OperationResultH\x00R\toperation\x12E\n" +
 	"\fopen_session\x18\x04 \x01(\v2 .holdfast.v1.OpenSessionResponseH\x00R\vopenSession\x12H\n" +
 	"\rrenew_session\x18\x05 \x01(\v2!.holdfast.v1.RenewSessionResponseH\x00R\frenewSession\x12H\n" +
 	"\rclose_session\x18\x06 \x01(\v2!.holdfast.v1.CloseSessionResponseH\x00R\fcloseSession\x12E\n" +
 	"\frevoke_grant\x18\a \x01(\v2 .holdfast.v1.RevokeGrantResponseH\x00R\vrevokeGrant\x12K\n" +
-	"\x0erevoke_session\x18\b \x01(\v2\".holdfast.v1.RevokeSessionResponseH\x00R\rrevokeSession\x12<\n" +
-	"\toperation\x18\t \x01(\v2\x1c.holdfast.v1.OperationResultH\x00R\toperationB\a\n" +
+	"\x0erevoke_session\x18\b \x01(\v2\".holdfast.v1.RevokeSessionResponseH\x00R\rrevokeSessionB\a\n" +
 	"\x05reply\">\n" +
 	"\x0eForwardRequest\x12,\n" +
 	"\x05calls\x18\x01 \x03(\v2\x16.holdfast.peer.v1.CallR\x05calls\"D\n" +
@@ -1462,23 +1426,23 @@ var file_holdfast_peer_v1_peer_proto_goTypes = []any{
 	(*ReadIndexRequest)(nil),              // 13: holdfast.peer.v1.ReadIndexRequest
 	(*ReadIndexResponse)(nil),             // 14: holdfast.peer.v1.ReadIndexResponse
 	(*v1.ExecuteRequest)(nil),             // 15: holdfast.v1.ExecuteRequest
-	(*v1.AcquireRequest)(nil),             // 16: holdfast.v1.AcquireRequest
+	(*v1.Operation)(nil),                  // 16: holdfast.v1.Operation
 	(*v1.OpenSessionRequest)(nil),         // 17: holdfast.v1.OpenSessionRequest
 	(*v1.RenewSessionRequest)(nil),        // 18: holdfast.v1.RenewSessionRequest
 	(*v1.CloseSessionRequest)(nil),        // 19: holdfast.v1.CloseSessionRequest
 	(*v1.RevokeGrantRequest)(nil),         // 20: holdfast.v1.RevokeGrantRequest
 	(*v1.RevokeSessionRequest)(nil),       // 21: holdfast.v1.RevokeSessionRequest
-	(*v1.Operation)(nil),                  // 22: holdfast.v1.Operation
-	(*v1.Error)(nil),                      // 23: holdfast.v1.Error
-	(*v1.ExecuteResponse)(nil),            // 24: holdfast.v1.ExecuteResponse
-	(*v1.AcquireResponse)(nil),            // 25: holdfast.v1.AcquireResponse
-	(*v1.OpenSessionResponse)(nil),        // 26: holdfast.v1.OpenSessionResponse
-	(*v1.RenewSessionResponse)(nil),       // 27: holdfast.v1.RenewSessionResponse
-	(*v1.CloseSessionResponse)(nil),       // 28: holdfast.v1.CloseSessionResponse
-	(*v1.RevokeGrantResponse)(nil),        // 29: holdfast.v1.RevokeGrantResponse
-	(*v1.RevokeSessionResponse)(nil),      // 30: holdfast.v1.RevokeSessionResponse
-	(*v1.OperationResult)(nil),            // 31: holdfast.v1.OperationResult
-	(*v1.ConvertRequest)(nil),             // 32: holdfast.v1.ConvertRequest
+	(*v1.Error)(nil),                      // 22: holdfast.v1.Error
+	(*v1.ExecuteResponse)(nil),            // 23: holdfast.v1.ExecuteResponse
+	(*v1.OperationResult)(nil),            // 24: holdfast.v1.OperationResult
+	(*v1.OpenSessionResponse)(nil),        // 25: holdfast.v1.OpenSessionResponse
+	(*v1.RenewSessionResponse)(nil),       // 26: holdfast.v1.RenewSessionResponse
+	(*v1.CloseSessionResponse)(nil),       // 27: holdfast.v1.CloseSessionResponse
+	(*v1.RevokeGrantResponse)(nil),        // 28: holdfast.v1.RevokeGrantResponse
+	(*v1.RevokeSessionResponse)(nil),      // 29: holdfast.v1.RevokeSessionResponse
+	(*v1.AcquireRequest)(nil),             // 30: holdfast.v1.AcquireRequest
+	(*v1.ConvertRequest)(nil),             // 31: holdfast.v1.ConvertRequest
+	(*v1.AcquireResponse)(nil),            // 32: holdfast.v1.AcquireResponse
 	(*v1.ConvertResponse)(nil),            // 33: holdfast.v1.ConvertResponse
 	(*v1.AddMemberRequest)(nil),           // 34: holdfast.v1.AddMemberRequest
 	(*v1.PromoteMemberRequest)(nil),       // 35: holdfast.v1.PromoteMemberRequest
@@ -1491,56 +1455,54 @@ var file_holdfast_peer_v1_peer_proto_goTypes = []any{
 }
 var file_holdfast_peer_v1_peer_proto_depIdxs = []int32{
 	15, // 0: holdfast.peer.v1.Call.execute:type_name -> holdfast.v1.ExecuteRequest
-	16, // 1: holdfast.peer.v1.Call.acquire:type_name -> holdfast.v1.AcquireRequest
+	16, // 1: holdfast.peer.v1.Call.operation:type_name -> holdfast.v1.Operation
 	17, // 2: holdfast.peer.v1.Call.open_session:type_name -> holdfast.v1.OpenSessionRequest
 	18, // 3: holdfast.peer.v1.Call.renew_session:type_name -> holdfast.v1.RenewSessionRequest
 	19, // 4: holdfast.peer.v1.Call.close_session:type_name -> holdfast.v1.CloseSessionRequest
 	20, // 5: holdfast.peer.v1.Call.revoke_grant:type_name -> holdfast.v1.RevokeGrantRequest
 	21, // 6: holdfast.peer.v1.Call.revoke_session:type_name -> holdfast.v1.RevokeSessionRequest
-	22, // 7: holdfast.peer.v1.Call.operation:type_name -> holdfast.v1.Operation
-	23, // 8: holdfast.peer.v1.Reply.error:type_name -> holdfast.v1.Error
-	24, // 9: holdfast.peer.v1.Reply.execute:type_name -> holdfast.v1.ExecuteResponse
-	25, // 10: holdfast.peer.v1.Reply.acquire:type_name -> holdfast.v1.AcquireResponse
-	26, // 11: holdfast.peer.v1.Reply.open_session:type_name -> holdfast.v1.OpenSessionResponse
-	27, // 12: holdfast.peer.v1.Reply.renew_session:type_name -> holdfast.v1.RenewSessionResponse
-	28, // 13: holdfast.peer.v1.Reply.close_session:type_name -> holdfast.v1.CloseSessionResponse
-	29, // 14: holdfast.peer.v1.Reply.revoke_grant:type_name -> holdfast.v1.RevokeGrantResponse
-	30, // 15: holdfast.peer.v1.Reply.revoke_session:type_name -> holdfast.v1.RevokeSessionResponse
-	31, // 16: holdfast.peer.v1.Reply.operation:type_name -> holdfast.v1.OperationResult
-	2,  // 17: holdfast.peer.v1.ForwardRequest.calls:type_name -> holdfast.peer.v1.Call
-	3,  // 18: holdfast.peer.v1.ForwardResponse.replies:type_name -> holdfast.peer.v1.Reply
-	16, // 19: holdfast.peer.v1.AwaitRequest.acquire:type_name -> holdfast.v1.AcquireRequest
-	32, // 20: holdfast.peer.v1.AwaitRequest.convert:type_name -> holdfast.v1.ConvertRequest
-	23, // 21: holdfast.peer.v1.AwaitResponse.error:type_name -> holdfast.v1.Error
-	25, // 22: holdfast.peer.v1.AwaitResponse.acquire:type_name -> holdfast.v1.AcquireResponse
-	33, // 23: holdfast.peer.v1.AwaitResponse.convert:type_name -> holdfast.v1.ConvertResponse
-	34, // 24: holdfast.peer.v1.AdminRequest.add_member:type_name -> holdfast.v1.AddMemberRequest
-	35, // 25: holdfast.peer.v1.AdminRequest.promote_member:type_name -> holdfast.v1.PromoteMemberRequest
-	36, // 26: holdfast.peer.v1.AdminRequest.remove_member:type_name -> holdfast.v1.RemoveMemberRequest
-	37, // 27: holdfast.peer.v1.AdminRequest.transfer_leadership:type_name -> holdfast.v1.TransferLeadershipRequest
-	23, // 28: holdfast.peer.v1.AdminResponse.error:type_name -> holdfast.v1.Error
-	38, // 29: holdfast.peer.v1.AdminResponse.add_member:type_name -> holdfast.v1.AddMemberResponse
-	39, // 30: holdfast.peer.v1.AdminResponse.promote_member:type_name -> holdfast.v1.PromoteMemberResponse
-	40, // 31: holdfast.peer.v1.AdminResponse.remove_member:type_name -> holdfast.v1.RemoveMemberResponse
-	41, // 32: holdfast.peer.v1.AdminResponse.transfer_leadership:type_name -> holdfast.v1.TransferLeadershipResponse
-	12, // 33: holdfast.peer.v1.StateHashResponse.checkpoints:type_name -> holdfast.peer.v1.Checkpoint
-	0,  // 34: holdfast.peer.v1.PeerService.Describe:input_type -> holdfast.peer.v1.DescribeRequest
-	4,  // 35: holdfast.peer.v1.PeerService.Forward:input_type -> holdfast.peer.v1.ForwardRequest
-	6,  // 36: holdfast.peer.v1.PeerService.Await:input_type -> holdfast.peer.v1.AwaitRequest
-	8,  // 37: holdfast.peer.v1.PeerService.Admin:input_type -> holdfast.peer.v1.AdminRequest
-	10, // 38: holdfast.peer.v1.PeerService.StateHash:input_type -> holdfast.peer.v1.StateHashRequest
-	13, // 39: holdfast.peer.v1.PeerService.ReadIndex:input_type -> holdfast.peer.v1.ReadIndexRequest
-	1,  // 40: holdfast.peer.v1.PeerService.Describe:output_type -> holdfast.peer.v1.DescribeResponse
-	5,  // 41: holdfast.peer.v1.PeerService.Forward:output_type -> holdfast.peer.v1.ForwardResponse
-	7,  // 42: holdfast.peer.v1.PeerService.Await:output_type -> holdfast.peer.v1.AwaitResponse
-	9,  // 43: holdfast.peer.v1.PeerService.Admin:output_type -> holdfast.peer.v1.AdminResponse
-	11, // 44: holdfast.peer.v1.PeerService.StateHash:output_type -> holdfast.peer.v1.StateHashResponse
-	14, // 45: holdfast.peer.v1.PeerService.ReadIndex:output_type -> holdfast.peer.v1.ReadIndexResponse
-	40, // [40:46] is the sub-list for method output_type
-	34, // [34:40] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	22, // 7: holdfast.peer.v1.Reply.error:type_name -> holdfast.v1.Error
+	23, // 8: holdfast.peer.v1.Reply.execute:type_name -> holdfast.v1.ExecuteResponse
+	24, // 9: holdfast.peer.v1.Reply.operation:type_name -> holdfast.v1.OperationResult
+	25, // 10: holdfast.peer.v1.Reply.open_session:type_name -> holdfast.v1.OpenSessionResponse
+	26, // 11: holdfast.peer.v1.Reply.renew_session:type_name -> holdfast.v1.RenewSessionResponse
+	27, // 12: holdfast.peer.v1.Reply.close_session:type_name -> holdfast.v1.CloseSessionResponse
+	28, // 13: holdfast.peer.v1.Reply.revoke_grant:type_name -> holdfast.v1.RevokeGrantResponse
+	29, // 14: holdfast.peer.v1.Reply.revoke_session:type_name -> holdfast.v1.RevokeSessionResponse
+	2,  // 15: holdfast.peer.v1.ForwardRequest.calls:type_name -> holdfast.peer.v1.Call
+	3,  // 16: holdfast.peer.v1.ForwardResponse.replies:type_name -> holdfast.peer.v1.Reply
+	30, // 17: holdfast.peer.v1.AwaitRequest.acquire:type_name -> holdfast.v1.AcquireRequest
+	31, // 18: holdfast.peer.v1.AwaitRequest.convert:type_name -> holdfast.v1.ConvertRequest
+	22, // 19: holdfast.peer.v1.AwaitResponse.error:type_name -> holdfast.v1.Error
+	32, // 20: holdfast.peer.v1.AwaitResponse.acquire:type_name -> holdfast.v1.AcquireResponse
+	33, // 21: holdfast.peer.v1.AwaitResponse.convert:type_name -> holdfast.v1.ConvertResponse
+	34, // 22: holdfast.peer.v1.AdminRequest.add_member:type_name -> holdfast.v1.AddMemberRequest
+	35, // 23: holdfast.peer.v1.AdminRequest.promote_member:type_name -> holdfast.v1.PromoteMemberRequest
+	36, // 24: holdfast.peer.v1.AdminRequest.remove_member:type_name -> holdfast.v1.RemoveMemberRequest
+	37, // 25: holdfast.peer.v1.AdminRequest.transfer_leadership:type_name -> holdfast.v1.TransferLeadershipRequest
+	22, // 26: holdfast.peer.v1.AdminResponse.error:type_name -> holdfast.v1.Error
+	38, // 27: holdfast.peer.v1.AdminResponse.add_member:type_name -> holdfast.v1.AddMemberResponse
+	39, // 28: holdfast.peer.v1.AdminResponse.promote_member:type_name -> holdfast.v1.PromoteMemberResponse
+	40, // 29: holdfast.peer.v1.AdminResponse.remove_member:type_name -> holdfast.v1.RemoveMemberResponse
+	41, // 30: holdfast.peer.v1.AdminResponse.transfer_leadership:type_name -> holdfast.v1.TransferLeadershipResponse
+	12, // 31: holdfast.peer.v1.StateHashResponse.checkpoints:type_name -> holdfast.peer.v1.Checkpoint
+	0,  // 32: holdfast.peer.v1.PeerService.Describe:input_type -> holdfast.peer.v1.DescribeRequest
+	4,  // 33: holdfast.peer.v1.PeerService.Forward:input_type -> holdfast.peer.v1.ForwardRequest
+	6,  // 34: holdfast.peer.v1.PeerService.Await:input_type -> holdfast.peer.v1.AwaitRequest
+	8,  // 35: holdfast.peer.v1.PeerService.Admin:input_type -> holdfast.peer.v1.AdminRequest
+	10, // 36: holdfast.peer.v1.PeerService.StateHash:input_type -> holdfast.peer.v1.StateHashRequest
+	13, // 37: holdfast.peer.v1.PeerService.ReadIndex:input_type -> holdfast.peer.v1.ReadIndexRequest
+	1,  // 38: holdfast.peer.v1.PeerService.Describe:output_type -> holdfast.peer.v1.DescribeResponse
+	5,  // 39: holdfast.peer.v1.PeerService.Forward:output_type -> holdfast.peer.v1.ForwardResponse
+	7,  // 40: holdfast.peer.v1.PeerService.Await:output_type -> holdfast.peer.v1.AwaitResponse
+	9,  // 41: holdfast.peer.v1.PeerService.Admin:output_type -> holdfast.peer.v1.AdminResponse
+	11, // 42: holdfast.peer.v1.PeerService.StateHash:output_type -> holdfast.peer.v1.StateHashResponse
+	14, // 43: holdfast.peer.v1.PeerService.ReadIndex:output_type -> holdfast.peer.v1.ReadIndexResponse
+	38, // [38:44] is the sub-list for method output_type
+	32, // [32:38] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_peer_v1_peer_proto_init() }
@@ -1550,24 +1512,22 @@ func file_holdfast_peer_v1_peer_proto_init() {
 	}
 	file_holdfast_peer_v1_peer_proto_msgTypes[2].OneofWrappers = []any{
 		(*Call_Execute)(nil),
-		(*Call_Acquire)(nil),
+		(*Call_Operation)(nil),
 		(*Call_OpenSession)(nil),
 		(*Call_RenewSession)(nil),
 		(*Call_CloseSession)(nil),
 		(*Call_RevokeGrant)(nil),
 		(*Call_RevokeSession)(nil),
-		(*Call_Operation)(nil),
 	}
 	file_holdfast_peer_v1_peer_proto_msgTypes[3].OneofWrappers = []any{
 		(*Reply_Error)(nil),
 		(*Reply_Execute)(nil),
-		(*Reply_Acquire)(nil),
+		(*Reply_Operation)(nil),
 		(*Reply_OpenSession)(nil),
 		(*Reply_RenewSession)(nil),
 		(*Reply_CloseSession)(nil),
 		(*Reply_RevokeGrant)(nil),
 		(*Reply_RevokeSession)(nil),
-		(*Reply_Operation)(nil),
 	}
 	file_holdfast_peer_v1_peer_proto_msgTypes[6].OneofWrappers = []any{
 		(*AwaitRequest_Acquire)(nil),
