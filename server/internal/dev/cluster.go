@@ -1,0 +1,265 @@
+// Package dev runs a cluster of real server processes on one machine: for trying things out, and
+// for tests that kill servers.
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// portStep is how far apart the ports of two nodes are. A node's client port is P, its peer port
+// P+1, its admin port P+2.
+const portStep = 100
+
+// Config describes a cluster.
+type Config struct {
+	Binary     string    // the holdfast executable
+	Dir        string    // holds a directory and a log file for each node; made if missing
+	Nodes      int       // 1, 3 or 5
+	ClientPort int       // of the first node; the next has 100 more
+	ServerArgs []string  // more arguments for `holdfast server`
+	Env        []string  // environment of the servers; nil means ours
+	Echo       io.Writer // gets what the servers log, besides their log files; may be nil
+}
+
+// Cluster is a number of nodes that hold one state.
+type Cluster struct {
+	Nodes []*Node
+}
+
+// New makes a cluster of what the configuration says, and starts nothing yet. A directory that was
+// used before goes on with its data.
+func New(config Config) (*Cluster, error) {
+	if config.Nodes != 1 && config.Nodes != 3 && config.Nodes != 5 {
+		return nil, fmt.Errorf("%d nodes: a cluster has 1, 3 or 5", config.Nodes)
+	}
+	if last := config.ClientPort + portStep*(config.Nodes-1) + 2; config.ClientPort < 1 || last > 65535 {
+		return nil, fmt.Errorf("client port %d: the ports from %d to %d are needed, and 65535 is the last",
+			config.ClientPort, config.ClientPort, last)
+	}
+	dir, err := filepath.Abs(config.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if found := nodesIn(dir); found > 1 && found > config.Nodes {
+		return nil, fmt.Errorf("%s has the data of %d nodes, and %d cannot go on without the others", dir, found, config.Nodes)
+	}
+	c := &Cluster{}
+	for i := range config.Nodes {
+		c.Nodes = append(c.Nodes, newNode(config, dir, i))
+	}
+	return c, nil
+}
+
+func newNode(config Config, dir string, i int) *Node {
+	port := config.ClientPort + portStep*i
+	name := nodeName(i)
+	n := &Node{
+		Name:      name,
+		Dir:       filepath.Join(dir, name),
+		LogFile:   filepath.Join(dir, name+".log"),
+		ClientURL: "http://" + address(port),
+		PeerAddr:  address(port + 1),
+		AdminURL:  "http://" + address(port+2),
+		env:       config.Env,
+		echo:      config.Echo,
+	}
+	n.args = []string{config.Binary, "server", "--dir", n.Dir, "--client-port", strconv.Itoa(port)}
+	n.args = append(n.args, howToBegin(config, dir, i)...)
+	n.args = append(n.args, config.ServerArgs...)
+	return n
+}
+
+// howToBegin says what a node without data does: the first begins a history and the others join
+// it; if the data of the first alone is gone it must not begin another one, but joins too. A node
+// with data takes no notice.
+func howToBegin(config Config, dir string, i int) []string {
+	with := 0
+	if i == 0 {
+		for j := range config.Nodes {
+			if hasData(filepath.Join(dir, nodeName(j))) {
+				with = j
+				break
+			}
+		}
+		if with == 0 {
+			return []string{"--bootstrap"}
+		}
+	}
+	return []string{"--join", address(config.ClientPort + portStep*with + 1)}
+}
+
+func nodeName(i int) string { return "n" + strconv.Itoa(i+1) }
+
+func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// nodesIn counts the nodes that have run in a directory.
+func nodesIn(dir string) int {
+	count := 0
+	for i := range 5 {
+		if hasData(filepath.Join(dir, nodeName(i))) {
+			count = i + 1
+		}
+	}
+	return count
+}
+
+// Start starts all nodes and waits until they serve. If one does not, all are stopped.
+func (c *Cluster) Start(ctx context.Context) error {
+	if err := c.checkPorts(); err != nil {
+		return err
+	}
+	for _, n := range c.Nodes {
+		if err := n.keepOldLog(); err != nil {
+			return err
+		}
+	}
+	err := c.startAll(ctx)
+	if err != nil {
+		for _, n := range c.Nodes {
+			n.Kill()
+		}
+	}
+	return err
+}
+
+// startAll starts the nodes of a new cluster one by one, since one joins at a time, and those of an
+// old one together, since alone they have no majority.
+func (c *Cluster) startAll(ctx context.Context) error {
+	for _, n := range c.Nodes {
+		fresh := !hasData(n.Dir)
+		if fresh && n != c.Nodes[0] {
+			if err := c.waitReady(ctx, n); err != nil {
+				return err
+			}
+		}
+		if err := n.Start(); err != nil {
+			return err
+		}
+	}
+	return c.waitReady(ctx, nil)
+}
+
+// waitReady waits for the nodes before one, or for all.
+func (c *Cluster) waitReady(ctx context.Context, before *Node) error {
+	for _, n := range c.Nodes {
+		if n == before {
+			break
+		}
+		if err := n.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPorts finds a port that is taken before a server does, so that it can be said at once.
+func (c *Cluster) checkPorts() error {
+	for _, n := range c.Nodes {
+		for _, a := range []string{strings.TrimPrefix(n.ClientURL, "http://"), n.PeerAddr, strings.TrimPrefix(n.AdminURL, "http://")} {
+			l, err := net.Listen("tcp", a)
+			if err != nil {
+				return fmt.Errorf("%s cannot use %s: %w", n.Name, a, errors.Unwrap(err))
+			}
+			_ = l.Close()
+		}
+	}
+	return nil
+}
+
+// Stop stops all nodes gracefully, and kills those that still run when the context ends.
+func (c *Cluster) Stop(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, n := range c.Nodes {
+		all.Go(func() { n.Stop(ctx) })
+	}
+	all.Wait()
+}
+
+// FreePorts finds a client port such that the ports of so many nodes are free just now. It looks
+// below the ports that the system gives to outgoing connections.
+func FreePorts(nodes int) (int, error) {
+	const low, high = 10_000, 32_000
+	for range 100 {
+		port := low + rand.IntN(high-low)
+		c, err := New(Config{Nodes: nodes, ClientPort: port})
+		if err == nil && c.checkPorts() == nil {
+			return port, nil
+		}
+	}
+	return 0, errors.New("no free ports were found")
+}
+
+// Endpoints are the base URLs of the nodes, for clients.
+func (c *Cluster) Endpoints() []string {
+	urls := make([]string, len(c.Nodes))
+	for i, n := range c.Nodes {
+		urls[i] = n.ClientURL
+	}
+	return urls
+}
+
+// A node that ends is started again after restartPause. One that has ended restartsMax times in a
+// row, each within restartSoon of its start, is left alone: something is wrong with it.
+const (
+	restartPause = time.Second
+	restartSoon  = 3 * time.Second
+	restartsMax  = 5
+)
+
+// Supervise starts nodes that end again, and says so, until the context ends. It returns an error
+// if a node cannot be kept running.
+func (c *Cluster) Supervise(ctx context.Context, say func(format string, args ...any)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all sync.WaitGroup
+	for _, n := range c.Nodes {
+		all.Go(func() {
+			if err := n.supervise(ctx, say); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	all.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (n *Node) supervise(ctx context.Context, say func(format string, args ...any)) error {
+	quick := 0
+	for {
+		p := n.current()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.exited:
+		}
+		if quick++; time.Since(p.started) > restartSoon {
+			quick = 1
+		}
+		if quick > restartsMax {
+			return fmt.Errorf("%s ended %d times in a row (%s); its log ends:\n%s", n.Name, quick, n.how(), n.LastWords())
+		}
+		say("%s (pid %d) ended: %s; starting it again in %s", n.Name, p.cmd.Process.Pid, n.how(), restartPause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(restartPause):
+		}
+		if err := n.Start(); err != nil {
+			return err
+		}
+		say("%s runs again (pid %d)", n.Name, n.PID())
+	}
+}
