@@ -1,0 +1,177 @@
+package proposer
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/server/internal/locktable"
+)
+
+// inFlight is how many entries may be in flight: while one is on its way through disks and
+// network, the next is being written, and the one after that collects.
+const inFlight = 2
+
+// poke wakes the loop; several pokes are one.
+func (p *Proposer) poke() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run proposes what there is to propose. It is the only one who does, so entries stand in the log
+// in the order of their stamps.
+func (p *Proposer) run() {
+	defer close(p.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		p.begin()
+		p.look()
+		e, wait := p.next(time.Now())
+		if e != nil {
+			future := p.log.Propose(Entry{
+				Proposal: e.proposal, Version: p.version, Stamp: e.stamp, Commands: e.commands,
+			})
+			go func() { p.finish(e, future.Err()) }()
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-p.wake:
+		case <-timer.C:
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+// begin starts the clock of a reign that has just been won. A grace is held only if there is
+// somebody to hold it for: a fresh cluster, in which nothing has a deadline, needs none.
+func (p *Proposer) begin() {
+	p.mu.Lock()
+	due := p.leads && !p.begun
+	p.mu.Unlock()
+	if !due {
+		return
+	}
+	t, timed := p.glance()
+	hold := time.Duration(0)
+	if timed {
+		hold = grace
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leads {
+		p.begun, p.opening, p.quiet = true, true, !timed
+		p.applied = t
+		p.clock.win(p.cfg.Now(), t, hold)
+	}
+}
+
+// glance reads T and whether anything has a deadline. The proposer's lock must not be held: those
+// who apply the log take it while they have the table.
+func (p *Proposer) glance() (t locktable.Millis, timed bool) {
+	p.log.View(func(table Table) {
+		t = table.Time()
+		_, timed = table.NextDeadline()
+	})
+	return t, timed
+}
+
+// look finds out whether time has to go on, if no entry has carried it for a tick.
+func (p *Proposer) look() {
+	p.mu.Lock()
+	due := p.tickIn(time.Now()) <= 0
+	p.mu.Unlock()
+	if !due {
+		return
+	}
+	if _, timed := p.glance(); !timed {
+		p.mu.Lock()
+		p.quiet = true
+		p.mu.Unlock()
+	}
+}
+
+const never = time.Hour
+
+// tickIn tells how long it is until an entry is due for the sake of time.
+func (p *Proposer) tickIn(now time.Time) time.Duration {
+	if !p.begun || p.quiet || p.closed || len(p.flight) > 0 {
+		return never
+	}
+	return tick - now.Sub(p.proposed)
+}
+
+// next makes the next entry, if there is cause for one and room in flight, or else tells when to
+// look again. The stamp is taken last, after the last command has arrived.
+func (p *Proposer) next(now time.Time) (*entry, time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.begun || p.stalled || len(p.flight) >= inFlight {
+		return nil, never
+	}
+	wait := p.tickIn(now)
+	if p.queue.renewals > 0 {
+		wait = min(wait, p.cfg.RenewalDelay-now.Sub(p.queue.since))
+	}
+	idle := len(p.flight) == 0 && !p.closed
+	if p.queue.urgent == 0 && !(idle && (p.backlog || p.opening)) && wait > 0 {
+		return nil, wait
+	}
+	p.number++
+	e := &entry{
+		proposal: p.number, since: now,
+		bytesMax: p.cfg.EntryBytesMax, commandsMax: p.cfg.EntryCommandsMax,
+	}
+	e.commands = make([]locktable.Command, 0, min(p.queue.commands, e.commandsMax))
+	p.queue.fill(e)
+	p.flight = append(p.flight, e)
+	if len(p.flight) == 1 {
+		p.watchStall(now)
+	}
+	p.opening, p.quiet, p.backlog, p.proposed = false, false, false, now
+	p.stats.Entries++
+	p.stats.Commands += uint64(len(e.commands))
+	if len(e.parts) == 0 {
+		p.stats.Ticks++
+	}
+	e.stamp = p.clock.stamp(p.cfg.Now())
+	return e, 0
+}
+
+// land takes an entry out of flight.
+func (p *Proposer) land(e *entry) bool {
+	i := slices.Index(p.flight, e)
+	if i < 0 {
+		return false
+	}
+	p.flight = slices.Delete(p.flight, i, i+1)
+	p.stalled = false
+	if i == 0 {
+		p.watchStall(time.Now())
+	}
+	return true
+}
+
+// finish ends an entry whose future has spoken. If it was applied, Applied has seen to it already.
+func (p *Proposer) finish(e *entry, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.land(e) {
+		return
+	}
+	if errors.Is(err, ErrLogNotDone) {
+		p.refused()
+	}
+	verdict := p.verdict(err)
+	for _, part := range e.parts {
+		part.call.flying--
+		p.queue.remove(part.call)
+		part.call.end(part.call.failure(verdict))
+	}
+	p.settle()
+	p.poke()
+}
