@@ -1,0 +1,244 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// State of a node in its cluster.
+type State string
+
+// The states.
+const (
+	Leader    State = "leader"
+	Follower  State = "follower"
+	Candidate State = "candidate"
+	Stopped   State = "stopped"
+)
+
+// Member of the cluster.
+type Member struct {
+	ID      string
+	Address string // of its peer port
+	Voter   bool   // otherwise it learns: it gets the log, but neither votes nor counts
+	Leader  bool
+}
+
+const (
+	// caughtUp entries behind the leader a learner may be when it is made a voter.
+	caughtUp        = 256
+	transferRetries = 3
+	memberTimeout   = 5 * time.Second
+)
+
+// NotCaughtUpError says that a learner cannot become a voter yet.
+type NotCaughtUpError struct {
+	ID     string
+	Behind uint64
+}
+
+func (e *NotCaughtUpError) Error() string {
+	return fmt.Sprintf("node %s is %d entries behind", e.ID, e.Behind)
+}
+
+// ErrNotMember says that there is no such member.
+var ErrNotMember = errors.New("no such member of the cluster")
+
+// ErrLastVoter says that a cluster cannot lose its last voter.
+var ErrLastVoter = errors.New("the last voter cannot be removed")
+
+// State of this node.
+func (n *Node) State() State {
+	switch n.raft.State() {
+	case raft.Leader:
+		return Leader
+	case raft.Candidate:
+		return Candidate
+	case raft.Shutdown:
+		return Stopped
+	}
+	return Follower
+}
+
+// Term is the current term.
+func (n *Node) Term() uint64 { return n.raft.CurrentTerm() }
+
+// Leader is the leader as this node knows it, both empty if it knows none.
+func (n *Node) Leader() (nodeID, peerAddr string) {
+	addr, id := n.raft.LeaderWithID()
+	return string(id), string(addr)
+}
+
+// Members of the cluster as this node knows them; the latest change may not be committed yet.
+func (n *Node) Members() []Member {
+	leader, _ := n.Leader()
+	servers := n.configuration().Servers
+	members := make([]Member, len(servers))
+	for i, s := range servers {
+		members[i] = Member{
+			ID: string(s.ID), Address: string(s.Address), Voter: s.Suffrage == raft.Voter, Leader: string(s.ID) == leader}
+	}
+	return members
+}
+
+func (n *Node) configuration() raft.Configuration { return n.raft.GetConfiguration().Configuration() }
+
+func (n *Node) member(id string) (raft.Server, bool) {
+	for _, s := range n.configuration().Servers {
+		if string(s.ID) == id {
+			return s, true
+		}
+	}
+	return raft.Server{}, false
+}
+
+// leads tells whether this node leads that term and id is a member.
+func (n *Node) leads(term uint64, id raft.ServerID) bool {
+	_, ok := n.member(string(id))
+	return ok && n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term
+}
+
+// AddLearner adds a node that has no vote yet, or changes the address of a member. Only the leader
+// can, as with all below.
+func (n *Node) AddLearner(ctx context.Context, id, address string) error {
+	return n.change(ctx, func(timeout time.Duration) raft.IndexFuture {
+		return n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(address), 0, timeout)
+	})
+}
+
+// Promote gives a learner its vote, provided that it has nearly all of the log: otherwise the
+// cluster could lose its majority by gaining a member.
+func (n *Node) Promote(ctx context.Context, id string) error {
+	s, ok := n.member(id)
+	if !ok {
+		return fmt.Errorf("%w: %s", ErrNotMember, id)
+	}
+	if s.Suffrage == raft.Voter {
+		return nil
+	}
+	if n.raft.State() != raft.Leader {
+		return ErrNotLeader
+	}
+	last, has := n.raft.LastIndex(), n.trans.confirmed(s.ID, n.raft.CurrentTerm())
+	if has+caughtUp < last || has == 0 {
+		return &NotCaughtUpError{ID: id, Behind: last - min(has, last)}
+	}
+	return n.change(ctx, func(timeout time.Duration) raft.IndexFuture {
+		return n.raft.AddVoter(s.ID, s.Address, 0, timeout)
+	})
+}
+
+// Remove takes a member out of the cluster for good. A leader that removes itself steps down.
+func (n *Node) Remove(ctx context.Context, id string) error {
+	s, ok := n.member(id)
+	if !ok {
+		return fmt.Errorf("%w: %s", ErrNotMember, id)
+	}
+	voters := 0
+	for _, m := range n.configuration().Servers {
+		if m.Suffrage == raft.Voter {
+			voters++
+		}
+	}
+	if s.Suffrage == raft.Voter && voters == 1 {
+		return ErrLastVoter
+	}
+	return n.change(ctx, func(timeout time.Duration) raft.IndexFuture {
+		return n.raft.RemoveServer(s.ID, 0, timeout)
+	})
+}
+
+func (n *Node) change(ctx context.Context, do func(timeout time.Duration) raft.IndexFuture) error {
+	timeout := memberTimeout
+	if d, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, max(time.Until(d), time.Millisecond))
+	}
+	return n.await(ctx, func() error { return classify(do(timeout).Error()) })
+}
+
+// await runs something of Raft that may block, at most until ctx or the node ends.
+func (n *Node) await(ctx context.Context, do func() error) error {
+	result := make(chan error, 1)
+	go func() { result <- do() }()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+	case <-n.stopped:
+		return fmt.Errorf("%w: %w", ErrUnknown, ErrStopped)
+	}
+}
+
+// TransferLeadership hands leadership to a voter, or to the one that is furthest if id is empty.
+// It can fail while much is being written, so it is tried a few times; stop proposing meanwhile.
+func (n *Node) TransferLeadership(ctx context.Context, id string) error {
+	var err error
+	for range transferRetries {
+		if n.raft.State() != raft.Leader {
+			if err != nil {
+				return nil // the attempt before has worked after all
+			}
+			return ErrNotLeader
+		}
+		if err = n.await(ctx, func() error { return n.transfer(id) }); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func (n *Node) transfer(id string) error {
+	if id == "" {
+		return n.raft.LeadershipTransfer().Error()
+	}
+	s, ok := n.member(id)
+	if !ok {
+		return fmt.Errorf("%w: %s", ErrNotMember, id)
+	}
+	return n.raft.LeadershipTransferToServer(s.ID, s.Address).Error()
+}
+
+// membership notices when this node is removed.
+type membership struct {
+	self raft.ServerID
+	mu   sync.Mutex
+	was  bool // some configuration had this node
+}
+
+func (m *membership) saw(c raft.Configuration) { m.gone(c) }
+
+// gone tells whether a configuration is without this node although an earlier one had it.
+func (m *membership) gone(c raft.Configuration) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range c.Servers {
+		if s.ID == m.self {
+			m.was = true
+			return false
+		}
+	}
+	return m.was
+}
+
+// configured is told every configuration that is committed.
+func (n *Node) configured(c raft.Configuration) {
+	if n.members.gone(c) {
+		n.leaveForGood()
+	}
+}
+
+// ErrRemoved is why a node ends that was removed from its cluster.
+var ErrRemoved = errors.New("this node was removed from its cluster")
+
+func (n *Node) leaveForGood() {
+	if err := n.dir.removed(); err != nil {
+		n.log.Error("cannot note the removal in the data directory", "error", err)
+	}
+	n.end(ErrRemoved)
+}

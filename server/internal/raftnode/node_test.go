@@ -1,0 +1,65 @@
+package raftnode
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/server/internal/locktable"
+)
+
+func TestOneNodeKeepsWhatItAcknowledged(t *testing.T) {
+	m := newMember(t)
+	m.mustStart(true)
+	m.waitLeading()
+	const entries = 200
+	for i := uint64(1); i <= entries; i++ {
+		if err := m.propose(i); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := m.seen.find(i); !ok {
+			t.Fatalf("proposal %d is answered before its results", i)
+		}
+	}
+	_, before := m.hash()
+	m.kill()
+	m.mustStart(true)
+	m.waitLeading()
+	if _, after := m.hash(); after != before {
+		t.Fatalf("state hash %x after the restart, %x before", after, before)
+	}
+	m.View(func(table *locktable.Table) {
+		if table.ClusterID() != m.ClusterID() {
+			t.Errorf("table is of cluster %q, node of %q", table.ClusterID(), m.ClusterID())
+		}
+	})
+}
+
+func TestFollowerRefusesProposals(t *testing.T) {
+	members := threeNodes(t, nil)
+	err := members[1].propose(7)
+	if !errors.Is(err, ErrNotLeader) || !errors.Is(err, ErrNotDone) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestFailOverAndRestart(t *testing.T) {
+	members := threeNodes(t, nil)
+	next := uint64(1)
+	write := func(n int) {
+		t.Helper()
+		for range n {
+			next++
+			eventually(t, "proposal", func() bool { return leaderOf(t, members).propose(next) == nil })
+		}
+	}
+	write(50)
+	agree(t, members)
+	for range 3 {
+		old := leaderOf(t, members)
+		old.kill()
+		write(20)
+		old.mustStart(false)
+		write(20)
+		agree(t, members)
+	}
+}

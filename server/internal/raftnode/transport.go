@@ -1,0 +1,161 @@
+package raftnode
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Streams carries Raft between the nodes; peerport has one.
+type Streams interface {
+	net.Listener
+	Dial(address string, timeout time.Duration) (net.Conn, error)
+}
+
+// streamLayer makes Streams into what Raft calls a stream layer, and marks errors of dialling.
+type streamLayer struct{ Streams }
+
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
+func (s streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	conn, err := s.Streams.Dial(string(address), timeout)
+	if err != nil {
+		return nil, dialError{err}
+	}
+	return conn, nil
+}
+
+const (
+	transportTimeout = 2 * time.Second
+	transportPool    = 3
+	redialEvery      = 50 * time.Millisecond
+)
+
+// transport is Raft's network transport with some of its habits changed.
+type transport struct {
+	*raft.NetworkTransport
+	disk   *diskClock
+	stop   *failStop
+	closed chan struct{}
+	once   sync.Once
+
+	// leads tells whether the node leads that term and that node is a member of the cluster.
+	leads atomic.Pointer[func(term uint64, id raft.ServerID) bool]
+
+	mu    sync.Mutex
+	match map[raft.ServerID]progress
+}
+
+// progress is how far a follower has confirmed the log of a leader of that term.
+type progress struct{ term, index uint64 }
+
+func newTransport(streams Streams, disk *diskClock, stop *failStop, log hclogger) *transport {
+	return &transport{
+		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+			Stream:  streamLayer{streams},
+			Logger:  log,
+			MaxPool: transportPool,
+			Timeout: transportTimeout,
+			// One request at a time: with more, one that is rejected can leave the sender and the
+			// receiver of replies waiting for each other for ever, while heartbeats go on.
+			MaxRPCsInFlight: 1,
+		}),
+		disk:   disk,
+		stop:   stop,
+		closed: make(chan struct{}),
+		match:  map[raft.ServerID]progress{},
+	}
+}
+
+// SetHeartbeatHandler does nothing, so that heartbeats go through Raft's main loop like every
+// other request. The handler would run beside the main loop and change the term under it, after
+// which logs can diverge. The price is that a heartbeat waits for a write in progress.
+func (t *transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// AppendEntries implements raft.Transport.
+func (t *transport) AppendEntries(
+	id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse,
+) error {
+	if isHeartbeat(args) {
+		return t.heartbeat(id, target, args, resp)
+	}
+	for {
+		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+		if err == nil {
+			t.confirm(id, args, resp)
+			return nil
+		}
+		if !t.redial(id, args.Term, err) {
+			return err
+		}
+	}
+}
+
+// heartbeat fails while the disk hangs, so that the others elect a leader that can write; and when
+// the follower knows a newer term, which Raft would take for contact with a follower.
+func (t *transport) heartbeat(
+	id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse,
+) error {
+	if t.disk.silent() {
+		return errors.New("no heartbeat: a write to the disk hangs")
+	}
+	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+	if err == nil && resp.Term > args.Term {
+		return fmt.Errorf("node %s is in term %d, after ours (%d)", id, resp.Term, args.Term)
+	}
+	return err
+}
+
+func isHeartbeat(a *raft.AppendEntriesRequest) bool {
+	return a.PrevLogEntry == 0 && a.PrevLogTerm == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
+}
+
+// redial waits before another attempt to reach a node that cannot be dialled. Raft itself would
+// wait longer each time, up to ten seconds, and leave a node that is back without entries for so
+// long; if that node was needed for a majority, nothing could be committed meanwhile.
+func (t *transport) redial(id raft.ServerID, term uint64, err error) bool {
+	var dial dialError
+	if !errors.As(err, &dial) {
+		return false
+	}
+	select {
+	case <-time.After(redialEvery):
+	case <-t.closed:
+		return false
+	}
+	leads := t.leads.Load()
+	return leads != nil && (*leads)(term, id)
+}
+
+func (t *transport) confirm(id raft.ServerID, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) {
+	if !resp.Success {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.match[id] = progress{args.Term, args.PrevLogEntry + uint64(len(args.Entries))}
+}
+
+// confirmed is the index up to which a follower has confirmed the log of the leader of a term.
+func (t *transport) confirmed(id raft.ServerID, term uint64) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.match[id]; p.term == term {
+		return p.index
+	}
+	return 0
+}
+
+// Close implements raft.WithClose.
+func (t *transport) Close() error {
+	t.once.Do(func() { close(t.closed) })
+	t.CloseStreams()
+	return t.NetworkTransport.Close()
+}
