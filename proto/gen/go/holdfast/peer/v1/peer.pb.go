@@ -634,7 +634,10 @@ type AwaitRequest struct {
 	//
 	//	*AwaitRequest_Acquire
 	//	*AwaitRequest_Convert
-	Call          isAwaitRequest_Call `protobuf_oneof:"call"`
+	Call isAwaitRequest_Call `protobuf_oneof:"call"`
+	// Whether the node that asks made the nonce of an acquire without a session, so that nobody
+	// finds the wait again if this call breaks off.
+	NodeNonce     bool `protobuf:"varint,4,opt,name=node_nonce,json=nodeNonce,proto3" json:"node_nonce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -699,6 +702,13 @@ func (x *AwaitRequest) GetConvert() *v1.ConvertRequest {
 		}
 	}
 	return nil
+}
+
+func (x *AwaitRequest) GetNodeNonce() bool {
+	if x != nil {
+		return x.NodeNonce
+	}
+	return false
 }
 
 type isAwaitRequest_Call interface {
@@ -1351,11 +1361,13 @@ const file_holdfast_peer_v1_peer_proto_rawDesc = "" +
 	"\x0eForwardRequest\x12,\n" +
 	"\x05calls\x18\x01 \x03(\v2\x16.holdfast.peer.v1.CallR\x05calls\"D\n" +
 	"\x0fForwardResponse\x121\n" +
-	"\areplies\x18\x01 \x03(\v2\x17.holdfast.peer.v1.ReplyR\areplies\"\xa6\x01\n" +
+	"\areplies\x18\x01 \x03(\v2\x17.holdfast.peer.v1.ReplyR\areplies\"\xc5\x01\n" +
 	"\fAwaitRequest\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x127\n" +
 	"\aacquire\x18\x02 \x01(\v2\x1b.holdfast.v1.AcquireRequestH\x00R\aacquire\x127\n" +
-	"\aconvert\x18\x03 \x01(\v2\x1b.holdfast.v1.ConvertRequestH\x00R\aconvertB\x06\n" +
+	"\aconvert\x18\x03 \x01(\v2\x1b.holdfast.v1.ConvertRequestH\x00R\aconvert\x12\x1d\n" +
+	"\n" +
+	"node_nonce\x18\x04 \x01(\bR\tnodeNonceB\x06\n" +
 	"\x04call\"\xb8\x01\n" +
 	"\rAwaitResponse\x12*\n" +
 	"\x05error\x18\x01 \x01(\v2\x12.holdfast.v1.ErrorH\x00R\x05error\x128\n" +
