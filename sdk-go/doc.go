@@ -1,0 +1,2 @@
+// Package holdfast is the Go client of the Holdfast lock service.
+package holdfast

@@ -1,0 +1,194 @@
+package holdfast
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+
+	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
+)
+
+// streamSilenceMax is how long a stream may be silent before it is taken for dead; the server sends
+// its state more often than that.
+const streamSilenceMax = 45 * time.Second
+
+// stream is how far the events of a session have been read.
+type stream struct {
+	begun  bool   // a stream was begun, and what happened after from will be told
+	from   uint64 // index from which the present chain of cursors goes on
+	cursor string
+}
+
+// listen reads the events of the session, one stream after the other, each from where the last one
+// broke off.
+func (s *session) listen() {
+	for failures := 0; s.ctx.Err() == nil; {
+		heard, err := s.readEvents()
+		if s.ctx.Err() != nil {
+			return
+		}
+		if reasonOf(err) == ReasonCompacted {
+			s.mu.Lock()
+			s.cursor = ""
+			s.mu.Unlock()
+		}
+		s.refused(err)
+		failures++
+		if heard {
+			failures = 1
+		}
+		if !sleep(s.ctx, pause(failures, err)) {
+			return
+		}
+	}
+}
+
+// readEvents reads one stream until it breaks. heard says whether anything came.
+func (s *session) readEvents() (heard bool, err error) {
+	s.mu.Lock()
+	req := &v1.EventsRequest{SessionId: s.id, Cursor: s.cursor}
+	s.mu.Unlock()
+	anew := req.GetCursor() == ""
+	err = streaming(s.ctx, s.t, s.c.cfg.streamSilence,
+		func(ctx context.Context, n *clients) (*connect.ServerStreamForClient[v1.EventsResponse], error) {
+			return n.lockEvents(ctx, req)
+		},
+		func(e *v1.EventsResponse) bool {
+			heard = true
+			s.sameHistory(e.GetCluster())
+			s.take(e, anew)
+			anew = false
+			return true
+		})
+	return heard, err
+}
+
+func (n *clients) lockEvents(ctx context.Context, req *v1.EventsRequest) (
+	*connect.ServerStreamForClient[v1.EventsResponse], error) {
+	return n.session.Events(ctx, req)
+}
+
+// take does what an event says.
+func (s *session) take(e *v1.EventsResponse, anew bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return
+	}
+	if e.GetCursor() != "" {
+		s.cursor = e.GetCursor()
+	}
+	if anew {
+		s.beginLocked(e.GetStamp().GetIndex())
+	}
+	switch e.GetKind() {
+	case v1.SessionEventKind_SESSION_EVENT_KIND_STATE:
+		s.raiseLocked(e.GetDeadlines())
+	case v1.SessionEventKind_SESSION_EVENT_KIND_OUTCOME:
+		if o := s.byID[e.GetRequestId()]; o != nil {
+			s.answeredLocked(o)
+			s.outcomeLocked(o, outcome{kind: e.GetOutcome(), grant: e.GetGrant(),
+				ended: e.GetEnded(), cycle: e.GetCycle(), detail: e.GetDetail(), stamp: e.GetStamp()})
+		}
+	case v1.SessionEventKind_SESSION_EVENT_KIND_LOST:
+		if h := s.holds[e.GetGrant().GetId()]; h != nil {
+			h.loseLocked(lostReasonIn(e.GetEnded()), e.GetDetail())
+		} else if s.unfinished.Len() > 0 {
+			s.early[e.GetGrant().GetId()] = e // its grant may be in an answer under way
+		}
+	case v1.SessionEventKind_SESSION_EVENT_KIND_ENDED:
+		s.loseLocked(lostReasonIn(e.GetEnded()), e.GetDetail(), false)
+	}
+	if s.unfinished.Len() == 0 {
+		clear(s.early)
+	}
+}
+
+// beginLocked is called when events begin anew at an index: whatever happened up to there was not
+// told. Requests that wait are repeated, which tells their outcome; grants are looked at with a
+// renewal, which an ended one refuses.
+func (s *session) beginLocked(index uint64) {
+	s.begun, s.from = true, index
+	for e := s.unfinished.Front(); e != nil; e = e.Next() {
+		if o := e.Value.(*op); o.waiting && o.queuedAt <= index {
+			s.enqueueLocked(o)
+		}
+	}
+	for _, h := range s.holds {
+		if h.grantedAt < index {
+			s.enqueueLocked(&op{kind: opRenew, owner: h.owner, label: label(h.claims), hold: h,
+				done: make(chan struct{}), renew: &v1.RenewRequest{GrantId: h.id}})
+		}
+	}
+	s.pumpLocked()
+}
+
+// streaming reads one stream from one node until it breaks, goes silent, or each returns false.
+func streaming[T any](ctx context.Context, t *transport, silence time.Duration,
+	open func(context.Context, *clients) (*connect.ServerStreamForClient[T], error),
+	each func(*T) bool) error {
+	n, report, err := t.pick(false)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	quiet := time.AfterFunc(silence, func() {
+		cancel(fmt.Errorf("nothing was heard for %v", silence))
+	})
+	defer quiet.Stop()
+
+	str, err := open(ctx, n.clients(false))
+	first := true
+	for err == nil && str.Receive() {
+		quiet.Reset(silence)
+		if first {
+			report(verdictSuccess)
+			first = false
+		}
+		msg := str.Msg()
+		if c, ok := any(msg).(interface{ GetCluster() *v1.ClusterRef }); ok {
+			if err = t.accept(c.GetCluster()); err != nil {
+				break
+			}
+			t.heard(c.GetCluster().GetLeader(), n)
+		}
+		if !each(msg) {
+			break
+		}
+	}
+	if err == nil && str != nil {
+		err = str.Err()
+	}
+	if str != nil {
+		_ = str.Close()
+	}
+	return t.broken(ctx, n, err, first, report)
+}
+
+// broken says what the end of a stream means for its node.
+func (t *transport) broken(ctx context.Context, n *node, err error, silent bool,
+	report func(verdict)) error {
+	if err == nil {
+		if silent {
+			report(verdictSuccess)
+		}
+		return nil
+	}
+	var e *Error
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		e = &Error{Reason: ReasonUnavailable, Message: "the stream broke", cause: cause}
+	} else {
+		e = callError(err)
+	}
+	if silent {
+		report(judge(e, ctx.Err() != nil))
+	}
+	if ctx.Err() == nil && retryable(e) && !(e.Reason == ReasonNotLeader && t.heard(e.leader, n)) {
+		t.advance(n, e)
+	}
+	return e
+}

@@ -1,0 +1,79 @@
+package holdfast
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+)
+
+const instrumentation = "github.com/holdfast-dev/holdfast/sdk-go"
+
+// telemetry is what the client tells OpenTelemetry. With the providers that are there unless the
+// program installs others, it does nothing.
+type telemetry struct {
+	tracer   trace.Tracer
+	acquires metric.Int64Counter
+	losses   metric.Int64Counter
+	wait     metric.Float64Histogram
+	held     metric.Float64Histogram
+}
+
+func newTelemetry(cfg *config) *telemetry {
+	tracers, meters := cfg.tracer, cfg.meter
+	if tracers == nil {
+		tracers = otel.GetTracerProvider()
+	}
+	if meters == nil {
+		meters = otel.GetMeterProvider()
+	}
+	m := meters.Meter(instrumentation)
+	t := &telemetry{tracer: tracers.Tracer(instrumentation)}
+	// An instrument that cannot be made is one that does nothing; names are constants, so it can.
+	t.acquires, _ = m.Int64Counter("holdfast.client.acquires",
+		metric.WithDescription("Acquires by outcome"))
+	t.losses, _ = m.Int64Counter("holdfast.client.losses",
+		metric.WithDescription("Locks lost while they were held, by reason"))
+	t.wait, _ = m.Float64Histogram("holdfast.client.acquire.duration", metric.WithUnit("s"),
+		metric.WithDescription("Time from the call to the outcome of an acquire"))
+	t.held, _ = m.Float64Histogram("holdfast.client.hold.duration", metric.WithUnit("s"),
+		metric.WithDescription("Time from the grant to the release by its holder"))
+	return t
+}
+
+// acquire begins the span of an acquire; finish ends it with what came of it.
+func (t *telemetry) acquire(ctx context.Context, claims []Claim) (context.Context, func(*Handle, error)) {
+	start := time.Now()
+	ctx, span := t.tracer.Start(ctx, "holdfast acquire", trace.WithSpanKind(trace.SpanKindClient))
+	if span.IsRecording() && len(claims) > 0 {
+		span.SetAttributes(attribute.String("holdfast.lock", label(claims)),
+			attribute.String("holdfast.mode", claims[0].Mode.String()))
+	}
+	return ctx, func(h *Handle, err error) {
+		outcome := "GRANTED"
+		if err != nil {
+			outcome = string(reasonOf(err))
+			span.SetStatus(codes.Error, outcome)
+		} else if span.IsRecording() {
+			span.SetAttributes(attribute.Int64("holdfast.token", h.Token()))
+		}
+		attrs := metric.WithAttributes(attribute.String("holdfast.outcome", outcome))
+		t.acquires.Add(ctx, 1, attrs)
+		t.wait.Record(ctx, time.Since(start).Seconds(), attrs)
+		span.End()
+	}
+}
+
+func (t *telemetry) lost(reason LostReason) {
+	t.losses.Add(context.Background(), 1,
+		metric.WithAttributes(attribute.String("holdfast.reason", string(reason))))
+}
+
+// released ends the time that a handle was held.
+func (t *telemetry) released(ctx context.Context, held time.Duration) {
+	t.held.Record(ctx, held.Seconds())
+}
