@@ -13,6 +13,7 @@ type entry struct {
 	since    time.Time // when it was proposed
 	parts    []piece
 	commands []locktable.Command
+	told     bool // its callers wait no longer
 
 	bytes       int
 	bytesMax    int

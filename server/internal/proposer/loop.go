@@ -64,7 +64,7 @@ func (p *Proposer) begin() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.leads {
-		p.begun, p.opening, p.quiet = true, true, !timed
+		p.begun, p.prompt, p.quiet = true, true, !timed
 		p.applied = t
 		p.clock.win(p.cfg.Now(), t, hold)
 	}
@@ -88,11 +88,10 @@ func (p *Proposer) look() {
 	if !due {
 		return
 	}
-	if _, timed := p.glance(); !timed {
-		p.mu.Lock()
-		p.quiet = true
-		p.mu.Unlock()
-	}
+	_, timed := p.glance()
+	p.mu.Lock()
+	p.quiet = !timed && !p.backlog
+	p.mu.Unlock()
 }
 
 const never = time.Hour
@@ -117,8 +116,8 @@ func (p *Proposer) next(now time.Time) (*entry, time.Duration) {
 	if p.queue.renewals > 0 {
 		wait = min(wait, p.cfg.RenewalDelay-now.Sub(p.queue.since))
 	}
-	idle := len(p.flight) == 0 && !p.closed
-	if p.queue.urgent == 0 && !(idle && (p.backlog || p.opening)) && wait > 0 {
+	prompt := p.prompt && len(p.flight) == 0 && !p.closed
+	if p.queue.urgent == 0 && !prompt && wait > 0 {
 		return nil, wait
 	}
 	p.number++
@@ -132,7 +131,7 @@ func (p *Proposer) next(now time.Time) (*entry, time.Duration) {
 	if len(p.flight) == 1 {
 		p.watchStall(now)
 	}
-	p.opening, p.quiet, p.backlog, p.proposed = false, false, false, now
+	p.prompt, p.quiet, p.proposed = false, false, now
 	p.stats.Entries++
 	p.stats.Commands += uint64(len(e.commands))
 	if len(e.parts) == 0 {
@@ -156,22 +155,36 @@ func (p *Proposer) land(e *entry) bool {
 	return true
 }
 
-// finish ends an entry whose future has spoken. If it was applied, Applied has seen to it already.
+// finish tells the callers of an entry that its future has spoken. If it was applied, Applied has
+// seen to it already. If nothing is known it may still be applied in this reign, so it stays in
+// flight: otherwise a leader that is stuck would stamp entry upon entry, and T would run on.
 func (p *Proposer) finish(e *entry, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.land(e) {
+	if !slices.Contains(p.flight, e) {
 		return
 	}
-	if errors.Is(err, ErrLogNotDone) {
+	refused := errors.Is(err, ErrLogNotDone)
+	if refused || !p.leads {
+		p.land(e)
+	}
+	if refused {
 		p.refused()
 	}
-	verdict := p.verdict(err)
+	p.tell(e, p.verdict(err))
+	p.settle()
+	p.poke()
+}
+
+// tell ends the calls of an entry that was not applied, or not in time.
+func (p *Proposer) tell(e *entry, err error) {
+	if e.told {
+		return
+	}
+	e.told = true
 	for _, part := range e.parts {
 		part.call.flying--
 		p.queue.remove(part.call)
-		part.call.end(part.call.failure(verdict))
+		part.call.end(part.call.failure(err))
 	}
-	p.settle()
-	p.poke()
 }

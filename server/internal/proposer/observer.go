@@ -3,6 +3,7 @@ package proposer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
@@ -14,6 +15,7 @@ func (p *Proposer) Applied(a Applied) {
 	p.mu.Lock()
 	p.applied = a.Effects.Time
 	p.backlog = a.Effects.Backlog
+	p.prompt = p.prompt || p.backlog
 	e := p.flying(a.Proposal)
 	if e == nil {
 		p.mu.Unlock()
@@ -48,8 +50,7 @@ func (p *Proposer) Applied(a Applied) {
 // this node can still be in flight.
 func (p *Proposer) Leading(uint64) {
 	p.mu.Lock()
-	p.failFlight(ErrOutcomeUnknown)
-	p.flight = p.flight[:0]
+	p.clearFlight()
 	p.leads, p.begun, p.stalled = true, false, false
 	p.mu.Unlock()
 	p.poke()
@@ -60,6 +61,7 @@ func (p *Proposer) Following() {
 	p.mu.Lock()
 	p.leads, p.begun, p.stalled = false, false, false
 	p.failWaiting(p.notLeader())
+	p.flight = slices.DeleteFunc(p.flight, func(e *entry) bool { return e.told })
 	p.settle()
 	p.mu.Unlock()
 	p.poke()
@@ -135,14 +137,12 @@ func (p *Proposer) failWaiting(err error) {
 	})
 }
 
-// failFlight fails the callers of the entries in flight; the entries stay there.
-func (p *Proposer) failFlight(err error) {
+// clearFlight gives up on the entries in flight.
+func (p *Proposer) clearFlight() {
 	for _, e := range p.flight {
-		for _, part := range e.parts {
-			p.queue.remove(part.call)
-			part.call.end(err)
-		}
+		p.tell(e, ErrOutcomeUnknown)
 	}
+	p.flight = nil
 }
 
 // watchStall sees to it that the oldest entry is missed in time.
@@ -169,7 +169,9 @@ func (p *Proposer) checkStall() {
 	}
 	p.stalled = true
 	p.stats.Stalls++
-	p.failFlight(ErrOutcomeUnknown)
+	for _, e := range p.flight {
+		p.tell(e, ErrOutcomeUnknown)
+	}
 	p.failWaiting(ErrNoQuorum)
 }
 

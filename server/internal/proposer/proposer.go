@@ -112,7 +112,7 @@ type Proposer struct {
 	applied  locktable.Millis // T
 	version  uint32           // semantics version
 	backlog  bool             // the last batch left ends over
-	opening  bool             // the reign has not proposed anything yet
+	prompt   bool             // an entry is wanted at once, even an empty one
 	quiet    bool             // nothing has a deadline, as of the last look
 	proposed time.Time        // when the last entry was
 
@@ -246,8 +246,7 @@ func (p *Proposer) Close(ctx context.Context) {
 	}
 	p.mu.Lock()
 	p.failWaiting(ErrShuttingDown)
-	p.failFlight(ErrOutcomeUnknown)
-	p.flight = nil
+	p.clearFlight()
 	if p.stall != nil {
 		p.stall.Stop()
 	}
