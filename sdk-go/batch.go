@@ -59,8 +59,8 @@ type op struct {
 	before Mode  // of a conversion: the mode to go back to
 	// handsOver is set on a conversion that is undone: the undoing takes the hold's token to convert.
 	handsOver bool
-	err    error
-	final  bool
+	err       error
+	final     bool
 }
 
 // batcher collects operations and sends what has come together whenever one of two batches comes

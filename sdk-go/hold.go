@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
 
@@ -149,8 +151,14 @@ func newHandle(ctx context.Context, hd *hold, sc *scope) *Handle {
 	if sc != nil {
 		h.enclosing, inner.run = sc.handle, sc.run
 	}
-	base := withScope(context.WithoutCancel(ctx), inner)
-	h.ctx, h.end = context.WithCancelCause(base)
+	base, span := hd.s.c.telemetry.hold(context.WithoutCancel(ctx), hd.claims)
+	h.ctx, h.end = context.WithCancelCause(withScope(base, inner))
+	if span.IsRecording() {
+		context.AfterFunc(h.ctx, func() {
+			span.SetAttributes(attribute.String("holdfast.end", context.Cause(h.ctx).Error()))
+			span.End()
+		})
+	}
 	h.follow(hd)
 	for outer := h.enclosing; outer != nil; outer = outer.enclosing {
 		if outer.hold != hd {

@@ -137,7 +137,7 @@ func label(claims []Claim) string {
 }
 
 func (l *Lock) acquire(ctx context.Context, cfg acquireConfig) (h *Handle, err error) {
-	ctx, finish := l.c.telemetry.acquire(ctx, l.claims)
+	finish := l.c.telemetry.acquire(ctx, l.claims)
 	defer func() { finish(h, err) }()
 	if len(l.claims) == 0 {
 		return nil, &Error{Reason: ReasonInvalidArgument, Field: "claims",

@@ -46,14 +46,11 @@ func newTelemetry(cfg *config) *telemetry {
 }
 
 // acquire begins the span of an acquire; finish ends it with what came of it.
-func (t *telemetry) acquire(ctx context.Context, claims []Claim) (context.Context, func(*Handle, error)) {
+func (t *telemetry) acquire(ctx context.Context, claims []Claim) (finish func(*Handle, error)) {
 	start := time.Now()
 	ctx, span := t.tracer.Start(ctx, "holdfast acquire", trace.WithSpanKind(trace.SpanKindClient))
-	if span.IsRecording() && len(claims) > 0 {
-		span.SetAttributes(attribute.String("holdfast.lock", label(claims)),
-			attribute.String("holdfast.mode", claims[0].Mode.String()))
-	}
-	return ctx, func(h *Handle, err error) {
+	describe(span, claims)
+	return func(h *Handle, err error) {
 		outcome := "GRANTED"
 		if err != nil {
 			outcome = string(reasonOf(err))
@@ -65,6 +62,20 @@ func (t *telemetry) acquire(ctx context.Context, claims []Claim) (context.Contex
 		t.acquires.Add(ctx, 1, attrs)
 		t.wait.Record(ctx, time.Since(start).Seconds(), attrs)
 		span.End()
+	}
+}
+
+// hold begins the span of a hold; spans of the work within the handle's context are its children.
+func (t *telemetry) hold(ctx context.Context, claims []Claim) (context.Context, trace.Span) {
+	ctx, span := t.tracer.Start(ctx, "holdfast hold")
+	describe(span, claims)
+	return ctx, span
+}
+
+func describe(span trace.Span, claims []Claim) {
+	if span.IsRecording() && len(claims) > 0 {
+		span.SetAttributes(attribute.String("holdfast.lock", label(claims)),
+			attribute.String("holdfast.mode", claims[0].Mode.String()))
 	}
 }
 

@@ -52,6 +52,7 @@ type scope struct {
 // runScope is one attempt of Run: its owner and what was acquired within it.
 type runScope struct {
 	cancel context.CancelCauseFunc
+	parent *runScope // of a Run within a Run that has acquired nothing yet; nil for the outermost
 
 	mu      sync.Mutex
 	own     *owner
@@ -78,16 +79,20 @@ func (sc *scope) ownerFor(ctx context.Context) (*owner, error) {
 	if sc.own != nil {
 		return sc.own, nil
 	}
+	run := sc.run
+	for run.parent != nil {
+		run = run.parent
+	}
 	s, err := sc.c.session(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sc.run.mu.Lock()
-	defer sc.run.mu.Unlock()
-	if sc.run.own == nil {
-		sc.run.own = s.newOwner()
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	if run.own == nil || len(run.handles) == 0 && run.own.s != s {
+		run.own = s.newOwner()
 	}
-	return sc.run.own, nil
+	return run.own, nil
 }
 
 // add notes a handle that was acquired within the run.
