@@ -6,7 +6,6 @@ import (
 	"io"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -38,9 +37,9 @@ type fsm struct {
 
 	mu    sync.RWMutex // held for writing while an entry is applied
 	table *locktable.Table
+	index uint64 // of the last entry in table
 
 	applied  waitIndex
-	corrupt  atomic.Bool // tests: makes the next checkpoint lie
 	installs installWatch
 }
 
@@ -73,6 +72,7 @@ func (f *fsm) apply(index uint64, e Entry) (effects locktable.Effects, err error
 		}
 	}()
 	effects = f.table.Apply(locktable.Batch{Index: index, Stamp: e.Stamp, Version: e.Version, Commands: e.Commands})
+	f.index = index
 	if index%checkpointEvery == 0 {
 		f.checkpoint(index, f.table.Hash())
 	}
@@ -91,9 +91,9 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &fsmSnapshot{
-		info:  snapshotInfo{index: f.applied.load(), hash: f.table.Hash()},
+		info:  snapshotInfo{index: f.index, hash: f.table.Hash()},
 		table: f.table.Snapshot(),
-		lock:  f.mu.RLocker(),
+		lock:  &f.mu,
 	}, nil
 }
 
@@ -109,7 +109,7 @@ func (f *fsm) Restore(from io.ReadCloser) error {
 		}
 	}
 	f.mu.Lock()
-	f.table = table
+	f.table, f.index = table, info.index
 	f.mu.Unlock()
 	f.observer.Applied(Applied{Restored: true, Effects: locktable.Effects{Index: info.index, Time: table.Time()}})
 	f.applied.rise(info.index)
@@ -146,18 +146,12 @@ func restoreTable(from io.Reader) (info snapshotInfo, table *locktable.Table, er
 type fsmSnapshot struct {
 	info  snapshotInfo
 	table *locktable.Snapshot
-	lock  sync.Locker
+	lock  *sync.RWMutex
 }
 
-// Persist implements raft.FSMSnapshot.
+// Persist implements raft.FSMSnapshot. It keeps Apply out for one part at a time.
 func (s *fsmSnapshot) Persist(sink raft.SnapshotSink) error {
-	w, err := newFrameWriter(sink, s.info)
-	if err == nil {
-		_, err = s.table.WriteTo(w)
-	}
-	if err == nil {
-		err = w.finish()
-	}
+	err := s.write(sink)
 	if err == nil {
 		err = sink.Close()
 	}
@@ -167,8 +161,29 @@ func (s *fsmSnapshot) Persist(sink raft.SnapshotSink) error {
 	return nil
 }
 
+func (s *fsmSnapshot) write(sink io.Writer) error {
+	w, err := newFrameWriter(sink, s.info)
+	if err != nil {
+		return err
+	}
+	var part []byte
+	for more := true; more; {
+		s.lock.RLock()
+		part, more = s.table.Next(part[:0])
+		s.lock.RUnlock()
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+	}
+	return w.finish()
+}
+
 // Release implements raft.FSMSnapshot.
-func (s *fsmSnapshot) Release() {}
+func (s *fsmSnapshot) Release() {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.table.Close()
+}
 
 // installWatch notices a follower that is sent the same snapshot again and again, because its log
 // does not fit the leader's. A restart drops such a log (see verifyLog).

@@ -85,8 +85,8 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// seal is kept in the Extensions of a stored entry, which nobody else uses. It covers all that
-// Raft relies on; AppendedAt is only shown.
+// seal is kept in the Extensions of a stored entry, which nobody else uses. It covers the whole
+// entry.
 func seal(l *raft.Log) []byte {
 	b := make([]byte, sealSize, sealSize+len(l.Extensions))
 	b[0] = sealVersion
@@ -95,11 +95,12 @@ func seal(l *raft.Log) []byte {
 }
 
 func sealSum(l *raft.Log, extensions []byte) uint32 {
-	var head [18]byte
+	var head [26]byte
 	head[0] = sealVersion
 	binary.BigEndian.PutUint64(head[1:], l.Index)
 	binary.BigEndian.PutUint64(head[9:], l.Term)
-	head[17] = byte(l.Type)
+	binary.BigEndian.PutUint64(head[17:], uint64(l.AppendedAt.UnixNano()))
+	head[25] = byte(l.Type)
 	sum := crc32.Update(0, castagnoli, head[:])
 	sum = crc32.Update(sum, castagnoli, l.Data)
 	return crc32.Update(sum, castagnoli, extensions)

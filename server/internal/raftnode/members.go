@@ -242,3 +242,5 @@ func (n *Node) leaveForGood() {
 	}
 	n.end(ErrRemoved)
 }
+
+func isVoter(s raft.Server) bool { return s.Suffrage == raft.Voter && s.ID != "" }

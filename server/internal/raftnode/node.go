@@ -273,7 +273,7 @@ func (n *Node) ID() string { return n.dir.NodeID() }
 // ClusterID of the cluster it belongs to.
 func (n *Node) ClusterID() string { return n.dir.ClusterID() }
 
-// View calls f with the table, which f must only read and not keep.
+// View calls f with the table, which f must only read and not keep; Hash and Snapshot are no reads.
 func (n *Node) View(f func(*locktable.Table)) {
 	n.fsm.mu.RLock()
 	defer n.fsm.mu.RUnlock()

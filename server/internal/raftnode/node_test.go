@@ -20,12 +20,12 @@ func TestOneNodeKeepsWhatItAcknowledged(t *testing.T) {
 			t.Fatalf("proposal %d is answered before its results", i)
 		}
 	}
-	_, before := m.hash()
+	before := m.StateHash()
 	m.kill()
 	m.mustStart(true)
 	m.waitLeading()
-	if _, after := m.hash(); after != before {
-		t.Fatalf("state hash %x after the restart, %x before", after, before)
+	if after := m.StateHash(); after != before {
+		t.Fatalf("state %+v after the restart, %+v before", after, before)
 	}
 	m.View(func(table *locktable.Table) {
 		if table.ClusterID() != m.ClusterID() {
