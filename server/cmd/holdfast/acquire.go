@@ -8,10 +8,11 @@ import (
 	"strings"
 	"time"
 
-	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
 
 func itoa(i int) string { return strconv.Itoa(i) }

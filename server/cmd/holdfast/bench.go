@@ -9,8 +9,9 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-	holdfast "github.com/holdfast-dev/holdfast/sdk-go"
 	"github.com/spf13/cobra"
+
+	holdfast "github.com/holdfast-dev/holdfast/sdk-go"
 )
 
 // benchConfig is what `bench` is asked to do.

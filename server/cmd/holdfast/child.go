@@ -11,8 +11,9 @@ import (
 	"runtime"
 	"syscall"
 
-	"github.com/holdfast-dev/holdfast/server/internal/dev"
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-dev/holdfast/server/internal/dev"
 )
 
 // child is the command that `lock` runs, in a process group of its own so that a signal reaches

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+
 	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1/holdfastv1connect"
 )
@@ -146,8 +147,9 @@ func mayRetry(err error, repeatable bool) bool {
 			return true
 		case holdfastv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN:
 			return repeatable
+		default:
+			return false
 		}
-		return false
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) || isDialError(err) {
 		return true

@@ -7,9 +7,10 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 	"github.com/holdfast-dev/holdfast/server/internal/raftnode"
-	"github.com/spf13/cobra"
 )
 
 func newDebugCommand(a *app) *cobra.Command {

@@ -9,8 +9,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/server/internal/dev"
 	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/server/internal/dev"
 )
 
 // Times that `dev` allows its nodes.

@@ -8,8 +8,9 @@ import (
 	"strings"
 
 	"connectrpc.com/connect"
-	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"google.golang.org/protobuf/proto"
+
+	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
 
 // Exit codes. Where sysexits.h has a meaning that fits, its number is used. `lock` passes on the
@@ -117,6 +118,7 @@ func fromCatalogue(detail *holdfastv1.Error) *exitError {
 	case holdfastv1.ErrorReason_ERROR_REASON_PERMISSION_DENIED,
 		holdfastv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED:
 		e.code = exitDenied
+	default: // refused: exitFailed
 	}
 	return e
 }
@@ -132,6 +134,7 @@ func fromConnect(ce *connect.Error) *exitError {
 	case connect.CodeUnimplemented:
 		e.hint = "the endpoint answers but does not know this call; " +
 			"is it Holdfast's client port (7480), and of this version?"
+	default:
 	}
 	return e
 }

@@ -9,8 +9,9 @@ import (
 	"syscall"
 	"time"
 
-	holdfast "github.com/holdfast-dev/holdfast/sdk-go"
 	"github.com/spf13/cobra"
+
+	holdfast "github.com/holdfast-dev/holdfast/sdk-go"
 )
 
 // held is a lock that is kept alive while the command runs: a *holdfast.Handle, or a test's own.

@@ -6,8 +6,9 @@ import (
 	"io"
 	"strings"
 
-	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/spf13/cobra"
+
+	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
 
 // pageSize is how many locks or sessions one call brings; the most that a server gives (HF-12).

@@ -7,9 +7,10 @@ import (
 	"runtime/debug"
 	"strings"
 
-	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
+
+	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
 
 // done prints the answer: as JSON, or in the words given.

@@ -11,10 +11,11 @@ import (
 	"time"
 	"unicode"
 
-	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
 
 // outputFormat is the value of --output.
@@ -112,8 +113,9 @@ func modeName(m holdfastv1.Mode) string {
 		return "SIX"
 	case holdfastv1.Mode_MODE_EXCLUSIVE, holdfastv1.Mode_MODE_UNSPECIFIED:
 		return "X"
+	default:
+		return m.String()
 	}
-	return m.String()
 }
 
 // enumWords is the name of an enum value without its type, in lower case words.
@@ -182,9 +184,10 @@ func blockerText(b *holdfastv1.Blocker) string {
 		return fmt.Sprintf("%s: lock delay left by grant %d", what, b.GetGrantId())
 	case holdfastv1.BlockerKind_BLOCKER_KIND_WAITER:
 		return fmt.Sprintf("%s: %s waits ahead", what, ownerName(b.GetSessionId(), printable(b.GetOwner())))
+	default:
+		return fmt.Sprintf("%s: held by %s, grant %d", what,
+			ownerName(b.GetSessionId(), printable(b.GetOwner())), b.GetGrantId())
 	}
-	return fmt.Sprintf("%s: held by %s, grant %d", what,
-		ownerName(b.GetSessionId(), printable(b.GetOwner())), b.GetGrantId())
 }
 
 // cycleText spells a deadlock out: s1 waits for b (X), s2 waits for a (X), and so round.

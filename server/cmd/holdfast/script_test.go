@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/server/internal/dev"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/holdfast-dev/holdfast/server/internal/dev"
 )
 
 func TestMain(m *testing.M) {

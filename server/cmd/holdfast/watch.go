@@ -7,8 +7,9 @@ import (
 	"strings"
 	"time"
 
-	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/spf13/cobra"
+
+	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
 
 func newWatchCommand(a *app) *cobra.Command {

@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1/holdfastv1connect"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // attemptLimit bounds one attempt beyond the time it is meant to wait; the next goes elsewhere.
@@ -82,8 +83,9 @@ func passing(err error) bool {
 		code := connect.CodeOf(err)
 		return code == connect.CodeUnavailable || code == connect.CodeDeadlineExceeded ||
 			code == connect.CodeCanceled || code == connect.CodeUnknown
+	default:
+		return false
 	}
-	return false
 }
 
 func reason(err error) v1.ErrorReason {

@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/holdfast-dev/holdfast/server/internal/dev"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 var (

@@ -151,8 +151,9 @@ func (l *load) contendStep(ctx context.Context, c *rawClient, who string) error 
 		return nil
 	case v1.Outcome_OUTCOME_GRANTED:
 		return l.hold(ctx, c, who, names, shared, floor, res, holdFor())
+	default:
+		return fmt.Errorf("acquire %v: outcome %v", names, res.GetOutcome())
 	}
-	return fmt.Errorf("acquire %v: outcome %v", names, res.GetOutcome())
 }
 
 func contended() (names []string, shared bool) {

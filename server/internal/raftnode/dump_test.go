@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 	"go.etcd.io/bbolt"
+
+	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 )
 
 // writeTestLog writes a log of a configuration, a batch of commands and a no-op.
