@@ -95,12 +95,13 @@ func seal(l *raft.Log) []byte {
 }
 
 func sealSum(l *raft.Log, extensions []byte) uint32 {
-	var head [26]byte
+	var head [30]byte
 	head[0] = sealVersion
 	binary.BigEndian.PutUint64(head[1:], l.Index)
 	binary.BigEndian.PutUint64(head[9:], l.Term)
-	binary.BigEndian.PutUint64(head[17:], uint64(l.AppendedAt.UnixNano()))
-	head[25] = byte(l.Type)
+	binary.BigEndian.PutUint64(head[17:], uint64(l.AppendedAt.Unix()))
+	binary.BigEndian.PutUint32(head[25:], uint32(l.AppendedAt.Nanosecond()))
+	head[29] = byte(l.Type)
 	sum := crc32.Update(0, castagnoli, head[:])
 	sum = crc32.Update(sum, castagnoli, l.Data)
 	return crc32.Update(sum, castagnoli, extensions)
