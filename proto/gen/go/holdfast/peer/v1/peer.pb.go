@@ -77,7 +77,9 @@ type DescribeResponse struct {
 	// Version of the server.
 	ServerVersion string `protobuf:"bytes,6,opt,name=server_version,json=serverVersion,proto3" json:"server_version,omitempty"`
 	// Id of the leader, as the node knows it.
-	LeaderId      string `protobuf:"bytes,7,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	LeaderId string `protobuf:"bytes,7,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	// Host and port at which other nodes reach the leader.
+	LeaderAddress string `protobuf:"bytes,8,opt,name=leader_address,json=leaderAddress,proto3" json:"leader_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +159,13 @@ func (x *DescribeResponse) GetServerVersion() string {
 func (x *DescribeResponse) GetLeaderId() string {
 	if x != nil {
 		return x.LeaderId
+	}
+	return ""
+}
+
+func (x *DescribeResponse) GetLeaderAddress() string {
+	if x != nil {
+		return x.LeaderAddress
 	}
 	return ""
 }
@@ -1327,7 +1336,7 @@ var File_holdfast_peer_v1_peer_proto protoreflect.FileDescriptor
 const file_holdfast_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"\x1bholdfast/peer/v1/peer.proto\x12\x10holdfast.peer.v1\x1a\x17holdfast/v1/admin.proto\x1a\x19holdfast/v1/cluster.proto\x1a\x18holdfast/v1/errors.proto\x1a\x16holdfast/v1/lock.proto\x1a\x19holdfast/v1/session.proto\"\x11\n" +
-	"\x0fDescribeRequest\"\x86\x02\n" +
+	"\x0fDescribeRequest\"\xad\x02\n" +
 	"\x10DescribeResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -1337,7 +1346,8 @@ const file_holdfast_peer_v1_peer_proto_rawDesc = "" +
 	"\rapplied_index\x18\x04 \x01(\x04R\fappliedIndex\x122\n" +
 	"\x15semantics_version_max\x18\x05 \x01(\rR\x13semanticsVersionMax\x12%\n" +
 	"\x0eserver_version\x18\x06 \x01(\tR\rserverVersion\x12\x1b\n" +
-	"\tleader_id\x18\a \x01(\tR\bleaderId\"\x87\x04\n" +
+	"\tleader_id\x18\a \x01(\tR\bleaderId\x12%\n" +
+	"\x0eleader_address\x18\b \x01(\tR\rleaderAddress\"\x87\x04\n" +
 	"\x04Call\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x127\n" +
 	"\aexecute\x18\x02 \x01(\v2\x1b.holdfast.v1.ExecuteRequestH\x00R\aexecute\x126\n" +
