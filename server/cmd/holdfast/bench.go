@@ -99,7 +99,7 @@ func (a *app) bench(ctx context.Context, b benchConfig) error {
 		if err != nil {
 			return err
 		}
-		defer a.closeSDK(c)
+		defer closeSDK(c, closeLimit)
 		clients[i] = c
 	}
 	fmt.Fprintf(a.stderr, "%s: %d clients with %d workers each, for %s\n", b.mode, b.clients, b.outstanding, b.duration)
@@ -236,7 +236,7 @@ func (r *benchReport) print(w io.Writer, format outputFormat) error {
 		fmt.Fprintf(w, ", %d failed: %v", r.Failed, r.firstError)
 	}
 	fmt.Fprintln(w)
-	t := newTable(w, "", "MEAN", "P50", "P90", "P99", "P99.9", "P99.99", "MAX")
+	t := newTable(w, "OPERATION", "MEAN", "P50", "P90", "P99", "P99.9", "P99.99", "MAX")
 	for _, l := range []struct {
 		name string
 		benchLatency

@@ -110,8 +110,15 @@ func (c *child) stopped(sig syscall.Signal, mayGoOn func() bool) {
 }
 
 // suspendSelf stops this process until a SIGCONT. Nothing is renewed meanwhile and the lock may be
-// lost, but the command is stopped as well.
-func suspendSelf() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) }
+// lost, but the command is stopped as well. The stop does not take hold of all threads at once, so
+// what comes next waits for the signal that ends it.
+func suspendSelf() {
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, syscall.SIGCONT)
+	defer signal.Stop(continued)
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	<-continued
+}
 
 // giveTerminal makes the command's group the terminal's foreground group, if ours is that.
 func (c *child) giveTerminal() bool {

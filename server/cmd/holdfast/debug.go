@@ -15,6 +15,7 @@ import (
 
 func newDebugCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "debug", Short: "Look into the files of a node"}
+	helpOnly(cmd)
 	var from uint64
 	dump := &cobra.Command{
 		Use:   "dump-log DIR",

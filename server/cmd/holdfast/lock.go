@@ -55,6 +55,9 @@ command, are not under the lock.`,
 			if dash != 1 || len(args) < 2 {
 				return usageError("holdfast lock NAME -- COMMAND ARGS", "give one name, then --, then the command")
 			}
+			if cmd.Flags().Changed("wait") && f.wait < 0 {
+				return usageError("leave --wait out to wait for as long as it takes", "--wait must not be negative")
+			}
 			return a.lock(cmd.Context(), args[0], args[1:], f, killAfter)
 		},
 	}
@@ -78,7 +81,7 @@ func (a *app) lock(ctx context.Context, name string, command []string, f *acquir
 	if err != nil {
 		return err
 	}
-	defer a.closeSDK(client)
+	defer closeSDK(client, closeLimit)
 	h, err := a.waitFor(ctx, client, name, f, signals)
 	if err != nil {
 		return err
@@ -98,6 +101,7 @@ func (a *app) lock(ctx context.Context, name string, command []string, f *acquir
 	status := k.run(signals)
 	c.takeTerminal()
 	if k.lost {
+		closeSDK(client, closeLimitLost)
 		return exitWith(exitLost)
 	}
 	a.release(h, name)
@@ -177,7 +181,7 @@ func asFile(stream any, standard *os.File) *os.File {
 
 // release gives the lock back. The command has done its work, so a failure is only worth a word.
 func (a *app) release(h held, name string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
 	if err := h.Release(ctx); err != nil {
 		fmt.Fprintf(a.stderr, "warning: %s could not be released and ends with its ttl: %v\n", printable(name), err)

@@ -33,6 +33,7 @@ writes may still be under way: only fencing tokens keep them out.`,
 		Example: `  holdfast revoke grant 281474976710657 --reason "stuck since noon"
   holdfast revoke session 7`,
 	}
+	helpOnly(cmd)
 	cmd.PersistentFlags().StringVar(&reason, "reason", "", "why, for the holder to read")
 	cmd.AddCommand(&cobra.Command{
 		Use: "grant GRANT", Short: "End a grant", Args: cobra.ExactArgs(1),
@@ -79,6 +80,7 @@ func newClusterCommand(a *app) *cobra.Command {
 		Example: `  holdfast cluster status
   holdfast cluster transfer`,
 	}
+	helpOnly(cmd)
 	cmd.AddCommand(newStatusCommand(a), &cobra.Command{
 		Use: "join NODE HOST:PORT", Short: "Take in a node that was started and waits to join",
 		Long: `Take in a node that was started and waits to join, by its id and the address at

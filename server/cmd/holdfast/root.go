@@ -87,6 +87,13 @@ lease ends and the next in line is granted.`,
 	return root
 }
 
+// helpOnly makes a command that is only the head of others show its help, and refuse what is not
+// one of them (cobra alone would show its help for that too, and call it a success).
+func helpOnly(cmd *cobra.Command) {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+}
+
 func endpointsFromEnvironment() []string {
 	var found []string
 	for e := range strings.SplitSeq(os.Getenv("HOLDFAST_ENDPOINTS"), ",") {

@@ -23,9 +23,15 @@ func (a *app) connectSDK(ctx context.Context, opts ...holdfast.Option) (*holdfas
 	return holdfast.New(ctx, opts...)
 }
 
-// closeSDK closes a client. What it fails to end, ends with its ttl.
-func (a *app) closeSDK(client *holdfast.Client) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+// How long to try to close a session before leaving: what is not closed ends with its ttl. After a
+// loss the service may well be out of reach, and what was held is held no more.
+const (
+	closeLimit     = 5 * time.Second
+	closeLimitLost = time.Second
+)
+
+func closeSDK(client *holdfast.Client, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	_ = client.Close(ctx)
 }

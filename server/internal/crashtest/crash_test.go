@@ -141,9 +141,13 @@ func (h *harness) round(ctx context.Context, i int) error {
 	} else {
 		h.afterOthers = append(h.afterOthers, took)
 	}
+	own, hot := h.load.oracle.count("own"), h.load.oracle.count("hot")
 	h.load.rest(h.pause())
 	if err := h.comesBack(ctx, victim); err != nil {
 		return err
+	}
+	if own == h.load.oracle.count("own") || hot == h.load.oracle.count("hot") {
+		return fmt.Errorf("the load stood still though the service went on (%d own, %d hot grants)", own, hot)
 	}
 	for _, k := range h.load.keepers {
 		if err := k.verify(ctx); err != nil {
@@ -302,8 +306,9 @@ func (h *harness) compare(ctx context.Context) error {
 
 func (h *harness) report() {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d rounds in %v, %d grants, %d calls repeated, seed %d\n", len(h.afterLeader)+len(h.afterOthers),
-		time.Since(h.started).Round(time.Second), h.load.oracle.count(), h.load.retries.Load(), *seed)
+	fmt.Fprintf(&b, "%d rounds in %v, %d contended and %d uncontended grants, %d calls repeated, seed %d\n",
+		len(h.afterLeader)+len(h.afterOthers), time.Since(h.started).Round(time.Second),
+		h.load.oracle.count("hot"), h.load.oracle.count("own"), h.load.retries.Load(), *seed)
 	for _, d := range []struct {
 		what  string
 		times []time.Duration

@@ -14,7 +14,7 @@ type oracle struct {
 	acked      int64            // greatest token that any client has been told
 	tokens     map[int64]string // every token, and whose it was
 	registers  map[string]*register
-	grants     int
+	grants     map[string]int // how many there were, by the first segment of the name
 	violations []string
 }
 
@@ -28,7 +28,8 @@ type register struct {
 }
 
 func newOracle() *oracle {
-	return &oracle{tokens: make(map[int64]string), registers: make(map[string]*register)}
+	return &oracle{tokens: make(map[int64]string), registers: make(map[string]*register),
+		grants: make(map[string]int)}
 }
 
 // violated notes that a promise was broken.
@@ -54,7 +55,8 @@ func (o *oracle) floor() int64 {
 func (o *oracle) entered(who string, names []string, shared bool, token, floor int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.grants++
+	kind, _, _ := strings.Cut(names[0], "/")
+	o.grants[kind]++
 	if token <= floor {
 		o.note("%s got token %d after %d had been given", who, token, floor)
 	}
@@ -113,10 +115,11 @@ func (o *oracle) broken() []string {
 	return o.violations
 }
 
-func (o *oracle) count() int {
+// count is the number of grants so far, by the first segment of the name.
+func (o *oracle) count(kind string) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.grants
+	return o.grants[kind]
 }
 
 // TestTheOracleSeesEachBreach gives the oracle one wrong history after the other.
