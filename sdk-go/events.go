@@ -119,7 +119,7 @@ func (s *session) beginLocked(index uint64) {
 	}
 	for _, h := range s.holds {
 		if h.grantedAt < index {
-			s.enqueueLocked(&op{kind: opRenew, owner: h.owner, label: label(h.claims), hold: h,
+			s.enqueueLocked(&op{kind: opRenew, owner: h.owner, label: h.name, hold: h,
 				done: make(chan struct{}), renew: &v1.RenewRequest{GrantId: h.id}})
 		}
 	}

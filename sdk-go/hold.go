@@ -17,6 +17,7 @@ type hold struct {
 	s       *session
 	owner   *owner
 	id      int64
+	name    string          // of its claims when it was granted, for messages
 	loss    context.Context // ends when the lock is lost, and only then
 	lose    context.CancelCauseFunc
 	convert chan struct{} // holds one token: who takes it may convert
@@ -41,8 +42,8 @@ func (s *session) grantLocked(own *owner, g *v1.Grant, at *v1.Stamp) *hold {
 		h.updateLocked(g)
 		return h
 	}
-	h := &hold{s: s, owner: own, id: g.GetId(), uses: 1, depth: 1, grantedAt: at.GetIndex(),
-		convert: make(chan struct{}, 1)}
+	h := &hold{s: s, owner: own, id: g.GetId(), name: label(claimsIn(g.GetClaims())),
+		uses: 1, depth: 1, grantedAt: at.GetIndex(), convert: make(chan struct{}, 1)}
 	h.loss, h.lose = context.WithCancelCause(context.Background())
 	h.convert <- struct{}{}
 	h.updateLocked(g)
@@ -125,7 +126,7 @@ func (h *hold) loseLocked(reason LostReason, detail string) {
 	if h.lost != nil || h.gone {
 		return
 	}
-	h.lost = &LostError{Name: label(h.claims), Token: h.token, Reason: reason, Detail: detail}
+	h.lost = &LostError{Name: h.name, Token: h.token, Reason: reason, Detail: detail}
 	h.forgetLocked()
 	h.lose(h.lost)
 	h.s.c.telemetry.lost(reason)
@@ -151,7 +152,7 @@ func newHandle(ctx context.Context, hd *hold, sc *scope) *Handle {
 	if sc != nil {
 		h.enclosing, inner.run = sc.handle, sc.run
 	}
-	base, span := hd.s.c.telemetry.hold(context.WithoutCancel(ctx), hd.claims)
+	base, span := hd.s.c.telemetry.hold(context.WithoutCancel(ctx), hd)
 	h.ctx, h.end = context.WithCancelCause(withScope(base, inner))
 	if span.IsRecording() {
 		context.AfterFunc(h.ctx, func() {
@@ -177,7 +178,7 @@ func (h *Handle) follow(hd *hold) {
 }
 
 func releasedError(h *hold) error {
-	return &Error{Reason: ReasonReleased, Message: label(h.claims) + " was released"}
+	return &Error{Reason: ReasonReleased, Message: h.name + " was released"}
 }
 
 // release gives up this handle's use of the hold, and with the last use the grant.
@@ -229,7 +230,7 @@ func (h *hold) dropUseLocked() *op {
 		h.gone = true
 		h.forgetLocked()
 	}
-	return releaseOp(h.owner, h.id, label(h.claims))
+	return releaseOp(h.owner, h.id, h.name)
 }
 
 func releaseOp(own *owner, grantID int64, name string) *op {
@@ -242,7 +243,7 @@ func (h *Handle) renew(ctx context.Context) error {
 	if err := h.Check(); err != nil {
 		return err
 	}
-	o := &op{kind: opRenew, owner: h.hold.owner, label: h.Name(), done: make(chan struct{}),
+	o := &op{kind: opRenew, owner: h.hold.owner, label: h.hold.name, done: make(chan struct{}),
 		hold: h.hold, renew: &v1.RenewRequest{GrantId: h.hold.id}}
 	s := h.hold.s
 	if err := s.submit(o); err != nil {

@@ -66,9 +66,10 @@ func (t *telemetry) acquire(ctx context.Context, claims []Claim) (finish func(*H
 }
 
 // hold begins the span of a hold; spans of the work within the handle's context are its children.
-func (t *telemetry) hold(ctx context.Context, claims []Claim) (context.Context, trace.Span) {
+func (t *telemetry) hold(ctx context.Context, h *hold) (context.Context, trace.Span) {
 	ctx, span := t.tracer.Start(ctx, "holdfast hold")
-	describe(span, claims)
+	span.SetAttributes(attribute.String("holdfast.lock", h.name),
+		attribute.Int64("holdfast.grant", h.id))
 	return ctx, span
 }
 
