@@ -24,6 +24,9 @@ type Applied struct {
 	// Restored says that the whole state was replaced by a snapshot: what happened in between is
 	// not told. Effects has Index and Time only.
 	Restored bool
+	// ClusterID and Epoch are those of a restored state.
+	ClusterID string
+	Epoch     uint32
 }
 
 // fsm is the thin layer between Raft and the lock table: decode, apply, publish. It runs on one
@@ -111,7 +114,10 @@ func (f *fsm) Restore(from io.ReadCloser) error {
 	f.mu.Lock()
 	f.table, f.index = table, info.index
 	f.mu.Unlock()
-	f.observer.Applied(Applied{Restored: true, Effects: locktable.Effects{Index: info.index, Time: table.Time()}})
+	f.observer.Applied(Applied{
+		Restored: true, ClusterID: table.ClusterID(), Epoch: table.Epoch(),
+		Effects: locktable.Effects{Index: info.index, Time: table.Time()},
+	})
 	f.applied.rise(info.index)
 	return nil
 }
