@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -48,10 +47,6 @@ func (a *app) dumpLog(dir string, from uint64) error {
 		}
 		return a.recordText(r)
 	})
-	var start *raftnode.StartError
-	if errors.As(err, &start) {
-		return failure(exitFailed, start.Hint(), "%v", err)
-	}
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,12 @@ func asExitError(err error) *exitError {
 	if errors.As(err, &ce) {
 		return fromConnect(ce)
 	}
-	return &exitError{code: exitFailed, message: err.Error()}
+	e := &exitError{code: exitFailed, message: err.Error()}
+	var hinter interface{ Hint() string } // as the errors of a node that does not start
+	if errors.As(err, &hinter) {
+		e.hint = hinter.Hint()
+	}
+	return e
 }
 
 // fromCatalogue shows an error that the server named.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,6 +35,8 @@ type Config struct {
 // Cluster is a number of nodes that hold one state.
 type Cluster struct {
 	Nodes []*Node
+
+	restartPause time.Duration
 }
 
 // New makes a cluster of what the configuration says, and starts nothing yet. A directory that was
@@ -53,7 +56,7 @@ func New(config Config) (*Cluster, error) {
 	if found := nodesIn(dir); found > 1 && found > config.Nodes {
 		return nil, fmt.Errorf("%s has the data of %d nodes, and %d cannot go on without the others", dir, found, config.Nodes)
 	}
-	c := &Cluster{}
+	c := &Cluster{restartPause: restartPause}
 	for i := range config.Nodes {
 		c.Nodes = append(c.Nodes, newNode(config, dir, i))
 	}
@@ -217,18 +220,26 @@ const (
 )
 
 // Supervise starts nodes that end again, and says so, until the context ends. It returns an error
-// if a node cannot be kept running.
+// if no node can be kept running.
 func (c *Cluster) Supervise(ctx context.Context, say func(format string, args ...any)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(len(c.Nodes)))
 	for _, n := range c.Nodes {
 		all.Go(func() {
-			if err := n.supervise(ctx, say); err != nil {
-				cancel(err)
+			err := n.supervise(ctx, c.restartPause, say)
+			if err == nil {
+				return
+			}
+			say("%v\n%s is left alone", err, n.Name)
+			if left.Add(-1) == 0 {
+				cancel(errors.New("no node is left"))
 			}
 		})
 	}
+	<-ctx.Done()
 	all.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
@@ -236,7 +247,8 @@ func (c *Cluster) Supervise(ctx context.Context, say func(format string, args ..
 	return nil
 }
 
-func (n *Node) supervise(ctx context.Context, say func(format string, args ...any)) error {
+// supervise returns an error when the node is not worth starting again.
+func (n *Node) supervise(ctx context.Context, pause time.Duration, say func(format string, args ...any)) error {
 	quick := 0
 	for {
 		p := n.current()
@@ -251,11 +263,11 @@ func (n *Node) supervise(ctx context.Context, say func(format string, args ...an
 		if quick > restartsMax {
 			return fmt.Errorf("%s ended %d times in a row (%s); its log ends:\n%s", n.Name, quick, n.how(), n.LastWords())
 		}
-		say("%s (pid %d) ended: %s; starting it again in %s", n.Name, p.cmd.Process.Pid, n.how(), restartPause)
+		say("%s (pid %d) ended: %s; starting it again in %s", n.Name, p.cmd.Process.Pid, n.how(), pause)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(restartPause):
+		case <-time.After(pause):
 		}
 		if err := n.Start(); err != nil {
 			return err

@@ -41,7 +41,8 @@ func fakeServer(args []string) {
 		return ""
 	}
 	fmt.Println("args", strings.Join(args, " "))
-	if slices.Contains(args, "--fail") {
+	_, err := os.Stat(filepath.Join(value("--dir"), "poison"))
+	if slices.Contains(args, "--fail") || err == nil {
 		fmt.Println("something is wrong")
 		os.Exit(3)
 	}
@@ -156,6 +157,36 @@ func TestAKilledNodeIsStartedAgain(t *testing.T) {
 	}
 	if after := c.Nodes[0].PID(); after == before || after == 0 {
 		t.Errorf("pid %d after %d", after, before)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestANodeThatKeepsEndingIsLeftAloneAndTheOthersGoOn(t *testing.T) {
+	c := startTestCluster(t, testConfig(t, 3))
+	c.restartPause = time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	said := make(chan string, 100)
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Supervise(ctx, func(format string, args ...any) { said <- fmt.Sprintf(format, args...) })
+	}()
+	if err := os.WriteFile(filepath.Join(c.Nodes[1].Dir, "poison"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_ = syscall.Kill(c.Nodes[1].PID(), syscall.SIGKILL)
+	for s := range said {
+		if strings.HasSuffix(s, "n2 is left alone") {
+			if !strings.Contains(s, "n2 ended 6 times in a row (exit status 3)") || !strings.Contains(s, "something is wrong") {
+				t.Errorf("said %q", s)
+			}
+			break
+		}
+	}
+	if c.Nodes[0].PID() == 0 || c.Nodes[1].PID() != 0 || c.Nodes[2].PID() == 0 {
+		t.Error("the first and the third must run, and the second not")
 	}
 	cancel()
 	if err := <-done; err != nil {

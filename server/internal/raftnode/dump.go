@@ -31,7 +31,7 @@ type LogRecord struct {
 func ReadLog(dir string, each func(LogRecord) error) error {
 	path := filepath.Join(dir, logFile)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return &StartError{Failure: NotInitialised, Dir: dir, What: "has no log (" + logFile + ")"}
+		return &StartError{Failure: BadDirectory, Dir: dir, What: "has no log (" + logFile + ")"}
 	}
 	store, err := raftboltdb.New(raftboltdb.Options{
 		Path: path, BoltOptions: &bbolt.Options{ReadOnly: true, Timeout: boltLockTimeout},

@@ -110,7 +110,7 @@ func TestReadLogRefusesARunningNodeAndAForeignDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	for d, want := range map[string]StartFailure{dir: DirectoryInUse, t.TempDir(): NotInitialised} {
+	for d, want := range map[string]StartFailure{dir: DirectoryInUse, t.TempDir(): BadDirectory} {
 		err := ReadLog(d, func(LogRecord) error { return nil })
 		var se *StartError
 		if !errors.As(err, &se) || se.Failure != want {
