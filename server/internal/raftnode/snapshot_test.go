@@ -219,7 +219,7 @@ func TestRestartFromASnapshotAndTheEntriesAfterIt(t *testing.T) {
 
 func TestSnapshotsAreTakenByBytesAndCutTheLog(t *testing.T) {
 	m := newMember(t)
-	m.cfg = func(c *Config) { c.SnapshotBytes, c.faults.trailing = 4 << 10, 10 }
+	m.cfg = func(c *Config) { c.SnapshotBytes, c.faults.trailing = 4<<10, 10 }
 	m.mustStart(true)
 	m.waitLeading()
 	next := uint64(0)

@@ -35,7 +35,7 @@ func (s streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (ne
 const (
 	transportTimeout = 2 * time.Second
 	transportPool    = 3
-	redialEvery      = 50 * time.Millisecond
+	retryEvery       = 50 * time.Millisecond
 )
 
 // transport is Raft's network transport with some of its habits changed.
@@ -77,9 +77,14 @@ func newTransport(streams Streams, disk *diskClock, stop *failStop, log hclogger
 // SetHeartbeatHandler does nothing, so that heartbeats go through Raft's main loop like every
 // other request. The handler would run beside the main loop and change the term under it, after
 // which logs can diverge. The price is that a heartbeat waits for a write in progress.
-func (t *transport) SetHeartbeatHandler(func(raft.RPC)) {}
+//
+// Raft calls it when it has restored its state and is about to start its goroutines: from here on
+// an error of the storage is fatal instead of a reason not to start.
+func (t *transport) SetHeartbeatHandler(func(raft.RPC)) { t.stop.running.Store(true) }
 
-// AppendEntries implements raft.Transport.
+// AppendEntries implements raft.Transport. It sends nothing while the disk hangs, so that the
+// others elect a leader that can write: neither heartbeats nor the appends that tell followers
+// what is committed pass the disk.
 func (t *transport) AppendEntries(
 	id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse,
 ) error {
@@ -87,24 +92,29 @@ func (t *transport) AppendEntries(
 		return t.heartbeat(id, target, args, resp)
 	}
 	for {
-		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+		err := errSilent
+		if !t.disk.silent() {
+			err = t.NetworkTransport.AppendEntries(id, target, args, resp)
+		}
 		if err == nil {
 			t.confirm(id, args, resp)
 			return nil
 		}
-		if !t.redial(id, args.Term, err) {
+		if !t.retry(id, args.Term, err) {
 			return err
 		}
 	}
 }
 
-// heartbeat fails while the disk hangs, so that the others elect a leader that can write; and when
-// the follower knows a newer term, which Raft would take for contact with a follower.
+// errSilent is why a node whose disk hangs sends nothing.
+var errSilent = errors.New("a write to the disk hangs")
+
+// heartbeat also fails when the follower knows a newer term, which Raft would take for contact.
 func (t *transport) heartbeat(
 	id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse,
 ) error {
 	if t.disk.silent() {
-		return errors.New("no heartbeat: a write to the disk hangs")
+		return errSilent
 	}
 	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 	if err == nil && resp.Term > args.Term {
@@ -117,16 +127,16 @@ func isHeartbeat(a *raft.AppendEntriesRequest) bool {
 	return a.PrevLogEntry == 0 && a.PrevLogTerm == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
 }
 
-// redial waits before another attempt to reach a node that cannot be dialled. Raft itself would
-// wait longer each time, up to ten seconds, and leave a node that is back without entries for so
-// long; if that node was needed for a majority, nothing could be committed meanwhile.
-func (t *transport) redial(id raft.ServerID, term uint64, err error) bool {
+// retry waits before another attempt to reach a node that cannot be dialled. Raft itself would wait
+// longer each time, up to ten seconds, and leave a node that is back without entries for so long;
+// if that node was needed for a majority, nothing could be committed meanwhile.
+func (t *transport) retry(id raft.ServerID, term uint64, err error) bool {
 	var dial dialError
-	if !errors.As(err, &dial) {
+	if !errors.As(err, &dial) && !errors.Is(err, errSilent) {
 		return false
 	}
 	select {
-	case <-time.After(redialEvery):
+	case <-time.After(retryEvery):
 	case <-t.closed:
 		return false
 	}
