@@ -3,6 +3,7 @@ package proposer_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,4 +140,27 @@ func (r *rig) sizes() []int {
 		}
 	}
 	return sizes
+}
+
+// commands returns what was applied.
+func (r *rig) commands() (commands []locktable.Command) {
+	r.log.View(func(proposer.Table) { commands = slices.Clone(r.table.commands) })
+	return commands
+}
+
+// stamps returns T after each batch.
+func (r *rig) stamps() (stamps []locktable.Millis) {
+	r.log.View(func(proposer.Table) { stamps = slices.Clone(r.table.stamps) })
+	return stamps
+}
+
+// now returns T.
+func (r *rig) now() (t locktable.Millis) {
+	r.log.View(func(proposer.Table) { t = r.table.t })
+	return t
+}
+
+// set changes the table.
+func (r *rig) set(f func(*ledger)) {
+	r.log.View(func(proposer.Table) { f(r.table) })
 }

@@ -142,17 +142,13 @@ func (p *Proposer) next(now time.Time) (*entry, time.Duration) {
 }
 
 // land takes an entry out of flight.
-func (p *Proposer) land(e *entry) bool {
+func (p *Proposer) land(e *entry) {
 	i := slices.Index(p.flight, e)
-	if i < 0 {
-		return false
-	}
 	p.flight = slices.Delete(p.flight, i, i+1)
-	p.stalled = false
 	if i == 0 {
+		p.stalled = false
 		p.watchStall(time.Now())
 	}
-	return true
 }
 
 // finish tells the callers of an entry that its future has spoken. If it was applied, Applied has

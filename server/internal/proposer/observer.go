@@ -21,6 +21,11 @@ func (p *Proposer) Applied(a Applied) {
 		p.mu.Unlock()
 		return
 	}
+	for p.flight[0] != e {
+		// The log has passed it by, so it will never be applied.
+		p.tell(p.flight[0], ErrOutcomeUnknown)
+		p.land(p.flight[0])
+	}
 	p.land(e)
 	ready, hooked := e.parts[:0], false
 	for _, part := range e.parts {

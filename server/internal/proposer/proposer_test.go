@@ -66,7 +66,7 @@ func TestCommandsOfASessionKeepTheirOrder(t *testing.T) {
 			r.wantOK(<-d)
 		}
 		last := map[locktable.SessionID]locktable.GrantID{1: -1, 2: -1}
-		for _, c := range r.table.commands {
+		for _, c := range r.commands() {
 			c := c.(locktable.Release)
 			if c.Grant <= last[c.Session] {
 				t.Fatalf("session %d: %d came after %d", c.Session, c.Grant, last[c.Session])
@@ -84,7 +84,7 @@ func TestCommandsOfASessionKeepTheirOrder(t *testing.T) {
 func TestABatchLargerThanAnEntryIsSplitInOrder(t *testing.T) {
 	cfg := proposer.Config{EntryCommandsMax: 4}
 	leading(t, cfg, func(r *rig) {
-		r.table.timed = true
+		r.set(func(l *ledger) { l.timed = true })
 		other := r.submit(r.Context(), 2, release(2, 99))
 		o := <-r.submit(r.Context(), 1, releases(1, 0, 10)...)
 		r.wantOK(o)
@@ -96,7 +96,7 @@ func TestABatchLargerThanAnEntryIsSplitInOrder(t *testing.T) {
 			if int(res.Grant.ID) != i {
 				t.Errorf("result %d is of command %d", i, res.Grant.ID)
 			}
-			if got, want := o.answer.TimeOf(i), r.table.stamps[res.At.Entry-1]; got != want {
+			if got, want := o.answer.TimeOf(i), r.stamps()[res.At.Entry-1]; got != want {
 				t.Errorf("time of result %d is %d, its entry had %d", i, got, want)
 			}
 		}
@@ -247,7 +247,7 @@ func TestASessionMayOnlyHaveSoMuchWaiting(t *testing.T) {
 		for _, d := range done {
 			r.wantOK(<-d)
 		}
-		if n := len(r.table.commands); n != 32 {
+		if n := len(r.commands()); n != 32 {
 			t.Errorf("%d commands were applied: a refused one had an effect", n)
 		}
 		r.wantOK(<-r.submit(r.Context(), 1, releases(1, 0, 10)...))
@@ -270,7 +270,7 @@ func TestACommandTakenBackBeforeItWasProposedIsNotDone(t *testing.T) {
 		r.log.Release()
 		r.wantOK(<-proposed)
 		time.Sleep(time.Second)
-		for _, c := range r.table.commands {
+		for _, c := range r.commands() {
 			if c, ok := c.(locktable.Release); !ok || c.Grant == 3 {
 				t.Errorf("%+v was applied", c)
 			}
@@ -293,8 +293,8 @@ func TestACallerThatLeavesAfterProposingLearnsNothing(t *testing.T) {
 		r.log.Release()
 		synctest.Wait()
 		r.wantOK(<-r.submit(r.Context(), 1, release(1, 2)))
-		if len(r.table.commands) != 2 {
-			t.Errorf("%d commands were applied", len(r.table.commands))
+		if len(r.commands()) != 2 {
+			t.Errorf("%d commands were applied", len(r.commands()))
 		}
 	})
 }
@@ -324,7 +324,7 @@ func TestWithoutAQuorumCommandsFailInTwoSeconds(t *testing.T) {
 		time.Sleep(time.Second)
 		r.wantOK(<-r.submit(r.Context(), 2, release(2, 2)))
 		var ids []locktable.GrantID
-		for _, c := range r.table.commands {
+		for _, c := range r.commands() {
 			ids = append(ids, c.(locktable.Release).Grant)
 		}
 		if !slices.Equal(ids, []locktable.GrantID{1, 2, 2}) {
@@ -364,7 +364,7 @@ func TestLossOfLeadershipFailsAtOnceWhatWasNotProposed(t *testing.T) {
 			time.Sleep(time.Second)
 			r.log.Lead()
 			r.wantOK(<-r.submit(r.Context(), 1, release(1, 4)))
-			if n, want := len(r.table.commands), map[bool]int{true: 3, false: 1}[keep]; n != want {
+			if n, want := len(r.commands()), map[bool]int{true: 3, false: 1}[keep]; n != want {
 				t.Errorf("keep=%v: %d commands applied, want %d", keep, n, want)
 			}
 		})
@@ -393,7 +393,7 @@ func TestASplitBatchThatIsCutShortIsUnknown(t *testing.T) {
 		if s := r.Stats(); s.WaitingCommands != 0 {
 			t.Errorf("%d commands still wait", s.WaitingCommands)
 		}
-		if n := len(r.table.commands); n != 4 {
+		if n := len(r.commands()); n != 4 {
 			t.Errorf("%d commands were applied, want the 4 that were proposed", n)
 		}
 	})
@@ -454,5 +454,24 @@ func TestAForeignEntryWithTheSameCommandsIsNobodysAnswer(t *testing.T) {
 		}
 		r.log.Release()
 		r.wantOK(<-mine)
+	})
+}
+
+// An entry that the log lost without a word must not hold its place in flight for ever.
+func TestAnEntryThatTheLogPassedByIsGivenUp(t *testing.T) {
+	leading(t, proposer.Config{}, func(r *rig) {
+		r.log.Hold()
+		lost := r.submit(r.Context(), 1, release(1, 1))
+		r.log.TimeOut()
+		r.wantErr(<-lost, proposer.ErrOutcomeUnknown)
+		r.log.Refuse() // nobody is told any more
+		r.log.Release()
+		for i := range 5 {
+			r.wantOK(<-r.submit(r.Context(), 1, release(1, 2+i)))
+			time.Sleep(time.Second)
+		}
+		if s := r.Stats(); s.EntriesInFlight != 0 || s.Stalls != 0 {
+			t.Errorf("%+v", s)
+		}
 	})
 }
