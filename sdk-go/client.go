@@ -90,7 +90,7 @@ func (c *Client) session(ctx context.Context) (*session, error) {
 	select {
 	case <-o.done:
 	case <-ctx.Done():
-		gone = callerGone(ctx, "open session", nil)
+		gone = callerGone(ctx, "open session", c.transport.lastError())
 	case <-timeout.C:
 		gone = &Error{Reason: ReasonUnavailable, Message: "no session could be opened",
 			cause: c.transport.lastError()}

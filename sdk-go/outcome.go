@@ -24,6 +24,7 @@ type outcome struct {
 // answerLocked takes the result of one operation of a batch.
 func (s *session) answerLocked(o *op, r *v1.OperationResult) {
 	s.answeredLocked(o)
+	o.failure = nil
 	if o.final {
 		return // an event was faster
 	}

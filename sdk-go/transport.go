@@ -62,7 +62,7 @@ type transport struct {
 	next      int
 	clusterID string
 	epoch     uint32
-	last      error
+	last      error // of the last attempt; nil if it was answered
 }
 
 // node is one endpoint: its breaker and its two connections.
@@ -299,7 +299,7 @@ func (t *transport) accept(ref *v1.ClusterRef) error {
 		return &Error{Reason: ReasonForked, Message: fmt.Sprintf("the answer is from epoch %d, after one "+
 			"from epoch %d", ref.GetEpoch(), t.epoch), Hint: "a node serves a history that was replaced"}
 	}
-	t.epoch = ref.GetEpoch()
+	t.epoch, t.last = ref.GetEpoch(), nil
 	return nil
 }
 
