@@ -3,7 +3,6 @@ package holdfast
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"connectrpc.com/connect"
@@ -137,7 +136,7 @@ func streaming[T any](ctx context.Context, t *transport, silence time.Duration,
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	quiet := time.AfterFunc(silence, func() {
-		cancel(fmt.Errorf("nothing was heard for %v", silence))
+		cancel(errSilence)
 	})
 	defer quiet.Stop()
 
@@ -169,26 +168,29 @@ func streaming[T any](ctx context.Context, t *transport, silence time.Duration,
 	return t.broken(ctx, n, err, first, report)
 }
 
-// broken says what the end of a stream means for its node.
-func (t *transport) broken(ctx context.Context, n *node, err error, silent bool,
+// errSilence ends a stream that says nothing any more.
+var errSilence = errors.New("nothing was heard on the stream for too long")
+
+// broken says what the end of a stream means for its node. report is called if the breaker has not
+// been told yet.
+func (t *transport) broken(ctx context.Context, n *node, err error, untold bool,
 	report func(verdict)) error {
-	if err == nil {
-		if silent {
-			report(verdictSuccess)
-		}
-		return nil
+	stalled := errors.Is(context.Cause(ctx), errSilence)
+	gone := ctx.Err() != nil && !stalled
+	var broke error
+	switch {
+	case stalled:
+		broke = &Error{Reason: ReasonUnavailable, Message: "the stream broke", cause: errSilence}
+		n.failed(t.clock.Now())
+	case err != nil:
+		broke = callError(err)
 	}
-	var e *Error
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		e = &Error{Reason: ReasonUnavailable, Message: "the stream broke", cause: cause}
-	} else {
-		e = callError(err)
+	if untold {
+		report(judge(broke, gone))
 	}
-	if silent {
-		report(judge(e, ctx.Err() != nil))
-	}
-	if ctx.Err() == nil && retryable(e) && !(e.Reason == ReasonNotLeader && t.heard(e.leader, n)) {
+	e := asError(broke)
+	if e != nil && !gone && retryable(e) && !(e.Reason == ReasonNotLeader && t.heard(e.leader, n)) {
 		t.advance(n, e)
 	}
-	return e
+	return broke
 }
