@@ -75,6 +75,36 @@ clauses: ## List the clauses of SEMANTICS 1 to 8 that no test names or no mutant
 mutants-core: ## Break the lock table clause by clause and see that its tests notice.
 	@$(TOOL)/project run ./mutants $(ROOT)
 
+## Take your time
+
+ROUNDS   ?= 200
+COMMANDS ?= 10000000
+FUZZTIME ?= 1m
+
+.PHONY: crash
+crash: ## Kill -9 a node of a cluster of real processes, ROUNDS=200 times, under load.
+	go -C server test ./internal/crashtest -count=1 -v -timeout 0 -args -rounds $(ROUNDS)
+
+.PHONY: model
+model: ## Compare the lock table with its model, COMMANDS=10000000 of random worlds.
+	go -C server test ./internal/modelcheck -run TestTableAndModelAgree -count=1 -v -timeout 0 -args -commands $(COMMANDS)
+
+.PHONY: fuzz
+fuzz: ## Every fuzz test of the server for FUZZTIME=1m.
+	@cd server && grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		for name in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$file" | cut -c6-); do \
+			echo "== $$(dirname "$$file") $$name"; \
+			go test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout 0; \
+		done; \
+	done
+
+.PHONY: soak
+soak: crash model fuzz ## All three.
+
+.PHONY: bench
+bench: ## Go benchmarks of the lock table and of the shapes of a batch (docs/adr/0001).
+	go -C server test ./internal/locktable ./internal/shapebench -run '^$$' -bench . -benchmem
+
 ## Generate
 
 .PHONY: generate
