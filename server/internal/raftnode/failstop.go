@@ -2,8 +2,10 @@ package raftnode
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -61,7 +63,10 @@ func (f *failStop) check(err error) error {
 	return err
 }
 
+// harmless are errors after which the disk is as it was: no room, no right, too many open files.
+var harmless = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, fs.ErrPermission}
+
 func isDamage(err error) bool {
 	var d damage
-	return errors.As(err, &d) && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT)
+	return errors.As(err, &d) && !slices.ContainsFunc(harmless, func(h error) bool { return errors.Is(err, h) })
 }

@@ -28,20 +28,20 @@ const (
 	deleteChunk     = 1024      // entries a transaction: a longer one would hold up appending
 )
 
-func openBolt(dir string) (boltStore, error) {
-	s, err := raftboltdb.New(raftboltdb.Options{
-		Path: filepath.Join(dir, logFile),
-		BoltOptions: &bbolt.Options{
-			Timeout:         boltLockTimeout,
-			NoFreelistSync:  true,
-			FreelistType:    bbolt.FreelistMapType,
-			InitialMmapSize: boltInitialMmap,
-		},
+func openBolt(dir string) (s boltStore, err error) {
+	err = guarded("open the log", func() error {
+		s, err = raftboltdb.New(raftboltdb.Options{
+			Path: filepath.Join(dir, logFile),
+			BoltOptions: &bbolt.Options{
+				Timeout:         boltLockTimeout,
+				NoFreelistSync:  true,
+				FreelistType:    bbolt.FreelistMapType,
+				InitialMmapSize: boltInitialMmap,
+			},
+		})
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s, err
 }
 
 // guarded turns a panic or a memory fault of the database, which is how it meets a page that

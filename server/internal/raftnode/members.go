@@ -148,9 +148,52 @@ func (n *Node) Remove(ctx context.Context, id string) error {
 	if s.Suffrage == raft.Voter && voters == 1 {
 		return ErrLastVoter
 	}
-	return n.change(ctx, func(timeout time.Duration) raft.IndexFuture {
-		return n.raft.RemoveServer(s.ID, 0, timeout)
+	var index uint64
+	err := n.change(ctx, func(timeout time.Duration) raft.IndexFuture {
+		f := n.raft.RemoveServer(s.ID, 0, timeout)
+		if f.Error() == nil {
+			index = f.Index()
+		}
+		return f
 	})
+	if err == nil && id != n.ID() {
+		n.sayGoodbye(ctx, s, index)
+	}
+	return err
+}
+
+const (
+	goodbyeTries = 20
+	goodbyeEvery = 50 * time.Millisecond
+)
+
+// sayGoodbye tells a removed member that its removal is committed. Raft stops sending to it before
+// that, and leaves it asking for votes that nobody gives it.
+func (n *Node) sayGoodbye(ctx context.Context, to raft.Server, index uint64) {
+	term := n.raft.CurrentTerm()
+	request := &raft.AppendEntriesRequest{
+		RPCHeader:    raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.ID()), Addr: []byte(n.trans.LocalAddr())},
+		Term:         term,
+		Leader:       []byte(n.trans.LocalAddr()),
+		PrevLogEntry: index, PrevLogTerm: term, LeaderCommitIndex: index,
+	}
+	for range goodbyeTries {
+		if n.raft.State() != raft.Leader || n.raft.CurrentTerm() != term {
+			return
+		}
+		var resp raft.AppendEntriesResponse
+		err := n.trans.NetworkTransport.AppendEntries(to.ID, to.Address, request, &resp)
+		if err == nil && resp.Success {
+			return
+		}
+		select {
+		case <-time.After(goodbyeEvery):
+		case <-ctx.Done():
+			return
+		case <-n.stopped:
+			return
+		}
+	}
 }
 
 func (n *Node) change(ctx context.Context, do func(timeout time.Duration) raft.IndexFuture) error {

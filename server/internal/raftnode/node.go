@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 )
@@ -254,12 +255,13 @@ func (n *Node) startError(err error) error {
 	}
 	e := &StartError{Failure: BadDirectory, Dir: n.dir.Path(), What: "cannot be used", Err: err}
 	var other errOtherNode
-	var d damage
 	var nw newer
 	switch {
 	case errors.As(err, &other):
 		e.Failure, e.What = WrongNode, fmt.Sprintf("belongs to node %s", n.dir.NodeID())
-	case errors.As(err, &d) && isDamage(err):
+	case errors.Is(err, bbolterrors.ErrTimeout):
+		e.Failure, e.What = DirectoryInUse, "is in use by another process"
+	case isDamage(err):
 		e.Failure, e.What = Damaged, "is damaged"
 	case errors.As(err, &nw):
 		e.Failure, e.What = UnknownFormat, "was written by a newer version"
