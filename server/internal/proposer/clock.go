@@ -15,7 +15,8 @@ const (
 // clock makes the stamps of one reign (HF-2.8). It is given readings of a monotonic clock, and
 // what it does not trust it drops: time before the reign, the grace, and whatever exceeds
 // stampStep between two stamps. So T never runs ahead of the time for which this node has really
-// led, and a stall of any length adds at most stampStep for each entry that is in flight.
+// led, and a stall of any length adds at most stampStep for each entry that is in flight, and once
+// more for the first one after it.
 type clock struct {
 	t    time.Duration // T as last stamped, with the part of a millisecond that T leaves out
 	read time.Duration // reading at that stamp

@@ -117,7 +117,7 @@ func (w *Waiters) Await(ctx context.Context, call Call) (Answer, error) {
 		w.leave(mine, err)
 	}
 	if errors.Is(mine.err, proposer.ErrOutcomeUnknown) {
-		w.abandon(ctx, call, mine.err)
+		w.abandon(ctx, call)
 	}
 	return mine.answer, mine.err
 }
@@ -146,7 +146,7 @@ func (w *Waiters) park(mine *wait, a proposer.Answer) {
 		return
 	}
 	if w.closed {
-		mine.end(Answer{}, stopping())
+		mine.end(Answer{}, errStopped)
 		return
 	}
 	mine.arrival = result.Arrival
@@ -192,6 +192,14 @@ func (w *Waiters) Leading(uint64) {}
 // Following changes nothing either: a follower applies the same log a little later. If it is cut
 // off, the silence ends the calls.
 func (w *Waiters) Following() {}
+
+// Restored tells that the table was replaced by a snapshot. The outcomes of parked calls may have
+// come in between, untold, so all of them end; their retries find what there is.
+func (w *Waiters) Restored() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.endAll(fmt.Errorf("%w: the node was given a snapshot", proposer.ErrOutcomeUnknown))
+}
 
 // resultOf is the final answer that an event stands for.
 func resultOf(e *locktable.Event) locktable.Result {
@@ -266,10 +274,8 @@ func (w *Waiters) endAll(err error) {
 	w.count = 0
 }
 
-// errStopping marks the calls that were ended by Close.
-var errStopping = errors.New("the node stops")
-
-func stopping() error { return fmt.Errorf("%w: %w", proposer.ErrOutcomeUnknown, errStopping) }
+// errStopped is the answer to the calls that Close ends.
+var errStopped = fmt.Errorf("%w: the node stops", proposer.ErrOutcomeUnknown)
 
 // Close answers all parked calls with proposer.ErrOutcomeUnknown, since their requests still wait
 // and a retry elsewhere finds them, and waits until all calls have returned or ctx ends. Close it
@@ -277,7 +283,7 @@ func stopping() error { return fmt.Errorf("%w: %w", proposer.ErrOutcomeUnknown, 
 func (w *Waiters) Close(ctx context.Context) {
 	w.mu.Lock()
 	w.closed = true
-	w.endAll(stopping())
+	w.endAll(errStopped)
 	if w.silent != nil {
 		w.silent.Stop()
 	}
@@ -300,19 +306,17 @@ func (w *Waiters) Parked() int {
 	return w.count
 }
 
-// abandon cancels the wait of a call that broke off, if it names no session. What a client can
-// find again by its own nonce stays when only the node stops or falls silent: the client is still
-// there, and its retry goes on waiting. If the grant came first it stays too, for that retry; a
-// grant that nobody can find again is released.
-func (w *Waiters) abandon(ctx context.Context, call Call, why error) {
+// abandon cancels an acquire without a session if its caller has gone, or if the node stops and
+// nobody else knows its nonce (HF-4.12). Otherwise somebody will ask again with that nonce, and
+// the wait stays for them; so does a grant that came first, unless nobody can ask for it.
+func (w *Waiters) abandon(ctx context.Context, call Call) {
 	acquire, ok := call.Command.(locktable.Acquire)
 	if !ok || acquire.Session != 0 || acquire.Nonce == "" {
 		return
 	}
-	if !call.NodeNonce && ctx.Err() == nil {
+	if ctx.Err() == nil && !(call.NodeNonce && w.stopping()) {
 		return
 	}
-	_ = why
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.CleanupLimit)
 	defer stop()
 	cancel := locktable.Cancel{
@@ -323,8 +327,14 @@ func (w *Waiters) abandon(ctx context.Context, call Call, why error) {
 	result, err := w.cleanup(ctx, cancel)
 	if err == nil && result.Outcome == locktable.Granted && call.NodeNonce {
 		release := locktable.Release{Caller: cancel.Caller, Grant: result.Grant.ID}
-		_, _ = w.cleanup(ctx, release)
+		_, _ = w.cleanup(ctx, release) // if it fails the session's ttl ends the grant
 	}
+}
+
+func (w *Waiters) stopping() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
 }
 
 // cleanup carries out one command after a call.
