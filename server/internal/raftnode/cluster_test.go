@@ -73,6 +73,12 @@ func (r *recorder) Following() {
 	r.leads = false
 }
 
+func (r *recorder) restores() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.restored
+}
+
 func (r *recorder) isLeading() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

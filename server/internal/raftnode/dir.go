@@ -48,7 +48,7 @@ func OpenDir(path string) (*Dir, error) {
 	fail := func(f StartFailure, what string, err error) (*Dir, error) {
 		return nil, &StartError{Failure: f, Dir: path, What: what, Err: err}
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := makeDir(path); err != nil {
 		return fail(BadDirectory, "cannot be made", err)
 	}
 	lock, holder, err := lockDir(path)
@@ -169,6 +169,17 @@ func (d *Dir) file(name string) string { return filepath.Join(d.path, name) }
 // very thing that failed.
 func (d *Dir) markDamaged(reason error) error {
 	return writeFile(d.path, damageFile, []byte(reason.Error()+"\n"))
+}
+
+// makeDir makes a directory that is still there after a power failure.
+func makeDir(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return os.MkdirAll(path, 0o700) // an error if it is a file
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 // lockDir takes the lock of a directory, or tells who has it.

@@ -252,6 +252,8 @@ type membership struct {
 	self raft.ServerID
 	mu   sync.Mutex
 	was  bool // some configuration had this node
+
+	leave sync.Once
 }
 
 func (m *membership) saw(c raft.Configuration) { m.gone(c) }
@@ -279,11 +281,20 @@ func (n *Node) configured(c raft.Configuration) {
 // ErrRemoved is why a node ends that was removed from its cluster.
 var ErrRemoved = errors.New("this node was removed from its cluster")
 
+// leaveForGood ends a node that was removed. Raft also shuts down because Close told it to, which is
+// no removal: then the node has ended before.
 func (n *Node) leaveForGood() {
-	if err := n.dir.removed(); err != nil {
-		n.log.Error("cannot note the removal in the data directory", "error", err)
-	}
-	n.end(ErrRemoved)
+	n.members.leave.Do(func() {
+		select {
+		case <-n.stopped:
+			return
+		default:
+		}
+		if err := n.dir.removed(); err != nil {
+			n.log.Error("cannot note the removal in the data directory", "error", err)
+		}
+		n.end(ErrRemoved)
+	})
 }
 
 func isVoter(s raft.Server) bool { return s.Suffrage == raft.Voter && s.ID != "" }

@@ -63,3 +63,24 @@ func TestFailOverAndRestart(t *testing.T) {
 		agree(t, members)
 	}
 }
+
+// Raft reports the same shutdown whether the node was closed or removed as the leader.
+func TestClosedNodeWasNotRemoved(t *testing.T) {
+	m := newMember(t)
+	m.mustStart(true)
+	for range 20 {
+		m.waitLeading()
+		m.kill()
+		m.mustStart(false)
+	}
+}
+
+func TestShutdownAfterCloseIsNoRemoval(t *testing.T) {
+	m := newMember(t)
+	m.mustStart(true)
+	m.waitLeading()
+	m.end(nil)
+	m.leaveForGood()
+	m.kill()
+	m.mustStart(false)
+}

@@ -212,8 +212,8 @@ func TestRestartFromASnapshotAndTheEntriesAfterIt(t *testing.T) {
 	if after := m.StateHash(); after != before {
 		t.Errorf("state %+v after the restart, %+v before", after, before)
 	}
-	if m.seen.restored != 1 {
-		t.Errorf("told of %d snapshots restored", m.seen.restored)
+	if n := m.seen.restores(); n != 1 {
+		t.Errorf("told of %d snapshots restored", n)
 	}
 }
 
@@ -250,7 +250,7 @@ func TestLaggingFollowerIsSentASnapshot(t *testing.T) {
 	}
 	away.mustStart(false)
 	agree(t, members)
-	if away.seen.restored == 0 {
+	if away.seen.restores() == 0 {
 		t.Error("it came without a snapshot")
 	}
 	if err := leaderOf(t, members).propose(1000); err != nil {
