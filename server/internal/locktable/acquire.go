@@ -1,0 +1,286 @@
+package locktable
+
+// implicitRequest is the request id of an acquire in the session that it opened (HF-4.12).
+const implicitRequest = 1
+
+// acquire asks for claims (HF-4).
+func (t *Table) acquire(c Acquire) {
+	if c.Session == 0 {
+		t.acquireAlone(c)
+		return
+	}
+	s := t.named(c.Session, c.Principal)
+	if s == nil {
+		return
+	}
+	digest := digestOf(c)
+	if t.seen(s, &c.Caller, digest, waitAnswer) {
+		return
+	}
+	t.arrive(s, &c, digest)
+}
+
+// acquireAlone opens an implicit session for an acquire, or finds it by its nonce (HF-4.12).
+func (t *Table) acquireAlone(c Acquire) {
+	key := nonceKey{acquire: true, principal: c.Principal, namespace: c.Namespace, nonce: c.Nonce}
+	digest := digestOf(c)
+	if n := t.nonces[key]; c.Nonce != "" && n != nil {
+		t.acquireAgain(n, digest)
+		return
+	}
+	if !t.mayOpen(c.Principal) {
+		return
+	}
+	s := t.newSession(c.Principal, c.Namespace, c.TTL, "", c.Nonce)
+	s.implicit = true
+	s.deadline = t.g.time + c.WaitLimit + c.TTL
+	t.deadlines.set(&s.timer, s.deadline)
+	if c.Nonce != "" {
+		t.remember(key, s, digest)
+	}
+	c.Session, c.Request, c.Acked = s.id, implicitRequest, 0
+	t.arrive(s, &c, digest)
+	t.endImplicit(s, Closed, "")
+	t.sessionIs(s)
+	if !s.alive() {
+		t.result.SessionDeadline = 0
+	}
+}
+
+// acquireAgain answers a retry by its nonce.
+func (t *Table) acquireAgain(n *nonce, digest uint64) {
+	switch {
+	case n.session == 0:
+		t.result.Outcome, t.result.First = Cancelled, n.cancelled
+		return
+	case n.digest != digest:
+		t.refuse(RequestIDReused)
+		return
+	}
+	s := t.sessions[n.session]
+	if s.alive() {
+		t.raise(s)
+	}
+	t.sessionIs(s)
+	if a := s.answers[implicitRequest]; a != nil {
+		t.replay(a)
+		return
+	}
+	if r := s.waiting[implicitRequest]; r != nil {
+		if r.inOrder() {
+			t.queuedIs(r)
+		} else {
+			t.concludeNow(r)
+		}
+		return
+	}
+	t.sessionEnded(s)
+}
+
+// arrive judges a new acquire: re-entry, an immediate grant, a place in the queue, or HELD.
+func (t *Table) arrive(s *session, c *Acquire, digest uint64) {
+	sp := s.space
+	named := sortClaims(c.Claims)
+	claims := expand(named)
+	o := s.owner(c.Owner)
+	defer o.leave()
+
+	if g := sp.covering(o, claims); g != nil {
+		t.arriveCovered(s, c, g, digest)
+		return
+	}
+	if limit := t.g.limits.GrantsPerSession; uint32(s.grants.size+s.acquiring) >= limit {
+		t.refuse(QuotaExceeded)
+		t.result.Limit = limit
+		t.keep(s, &c.Caller, digest, waitAnswer)
+		return
+	}
+	r := &request{
+		arrival: t.at, arrivedAt: t.g.time, session: s, id: c.Request, digest: digest,
+		ownerKey: c.Owner, named: named, until: t.g.time + c.WaitLimit, priority: c.Priority,
+		lease: c.Lease, maxHold: c.MaxHold, lockDelay: c.LockDelay, onDeadlock: c.OnDeadlock,
+		noReentry: c.NoReentry, metadata: c.Metadata, space: sp, owner: o,
+	}
+	r.conversion = sp.isPureConversion(o, named)
+	r.setPlaces(claims)
+	t.request(r, c.WaitLimit, func() {
+		g := t.newGrant(&terms{
+			session: s, owner: o, named: named, expanded: claims,
+			lease: c.Lease, maxHold: c.MaxHold, lockDelay: c.LockDelay, metadata: c.Metadata,
+		})
+		t.started(s)
+		t.granted(g)
+		t.keep(s, &c.Caller, digest, waitAnswer)
+		t.emit(Event{
+			Kind: EventGranted, Namespace: sp.name, Session: s.id, Owner: o.key, Request: c.Request,
+			Claims: named, Grant: g.info(),
+		})
+	})
+}
+
+// arriveCovered answers an acquire that one grant of its owner covers (HF-5.1).
+func (t *Table) arriveCovered(s *session, c *Acquire, g *grant, digest uint64) {
+	if c.NoReentry {
+		t.heldBy(g, sortClaims(c.Claims))
+	} else {
+		t.reenter(g, c.Lease)
+		t.granted(g)
+		t.emit(Event{
+			Kind: EventGranted, Namespace: s.namespace, Session: s.id, Owner: g.ownerKey, Request: c.Request,
+			Claims: g.named, Grant: g.info(),
+		})
+	}
+	t.keep(s, &c.Caller, digest, waitAnswer)
+}
+
+// started sets the deadline of an implicit session when its grant comes: the only time a deadline
+// is lowered (HF-4.12).
+func (t *Table) started(s *session) {
+	if s.implicit && s.waits.size == 0 && s.grants.size == 1 {
+		t.es.touch(s)
+		s.deadline = t.g.time + s.ttl
+		t.deadlines.set(&s.timer, s.deadline)
+	}
+}
+
+func (t *Table) granted(g *grant) {
+	t.result.Outcome = Granted
+	t.result.Grant = g.info()
+	t.sessionIs(g.session)
+}
+
+// heldBy is the answer to an acquire that its owner's own grant forbids.
+func (t *Table) heldBy(g *grant, named []Claim) {
+	t.result.Outcome = Held
+	t.result.BlockersTotal = len(named)
+	for _, c := range named[:min(len(named), blockersShown)] {
+		t.result.Blockers = append(t.result.Blockers, Blocker{
+			Kind: Holder, Name: c.Name, Mode: g.modeOn(c.Name),
+			Session: g.session.id, Owner: g.ownerKey, Grant: g.id,
+		})
+	}
+}
+
+// isPureConversion tells whether every named claim strengthens a name that the owner holds (HF-4.4).
+func (sp *space) isPureConversion(o *owner, named []Claim) bool {
+	for _, c := range named {
+		l := sp.locks[c.Name]
+		if l == nil {
+			return false
+		}
+		if cover := l.coverOf(o); cover == None || cover.Covers(c.Mode) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *request) setPlaces(claims []Claim) {
+	r.places = make([]place, len(claims))
+	for i, c := range claims {
+		r.places[i] = place{request: r, lock: r.space.lock(c.Name), mode: c.Mode}
+	}
+}
+
+// request gives a new acquire or conversion its place and tests it there: it is granted at once,
+// answered HELD if it may not wait, or stays (HF-4.3).
+func (t *Table) request(r *request, wait Millis, grant func()) {
+	t.enqueue(r)
+	if r.isGrantable() {
+		t.countPasses(r, nil)
+		t.leave(r)
+		grant()
+		t.tidyPlaces(r)
+		r.space.touch(r.owner)
+		t.placeFull(r.space)
+		t.settleCommand(r.space)
+		return
+	}
+	if wait > 0 && !t.isFull(r) {
+		t.wait(r)
+		return
+	}
+	if wait > 0 {
+		t.leave(r)
+	} else {
+		t.result.Outcome = Held
+		_, t.result.Blockers, t.result.BlockersTotal = r.inTheWay()
+		t.leave(r)
+	}
+	t.tidyPlaces(r)
+	t.keep(r.session, &Caller{Request: r.id}, r.digest, waitAnswer)
+}
+
+// isFull refuses a wait where too many wait already (HF-12).
+func (t *Table) isFull(r *request) bool {
+	limit := t.g.limits.WaitersPerName
+	for i := range r.places {
+		if l := r.places[i].lock; uint32(l.queued-1) >= limit {
+			t.refuse(QueueFull)
+			t.result.Name, t.result.Limit = l.name, limit
+			return true
+		}
+	}
+	return false
+}
+
+// wait makes a request that stands in the order a waiter.
+func (t *Table) wait(r *request) {
+	t.attachWait(r)
+	t.es.add(r)
+	if r.grant != nil {
+		r.grant.convert = r
+	}
+	t.emit(Event{
+		Kind: EventQueued, Namespace: r.space.name, Session: r.session.id, Owner: r.ownerKey, Request: r.id,
+		Arrival: r.arrival, Converts: r.converts, Claims: r.named,
+	})
+	t.countPasses(r, nil)
+	r.space.touch(r.owner)
+	t.placeFull(r.space)
+	t.answering = r
+	t.settleCommand(r.space)
+	if t.answering = nil; r.inOrder() && !r.gone {
+		t.queuedIs(r)
+	}
+}
+
+// attachWait sets what is derived of a waiter, but for its place.
+func (t *Table) attachWait(r *request) {
+	s := r.session
+	s.waits.pushBack(r)
+	if r.id != 0 {
+		if s.waiting == nil {
+			s.waiting = map[uint64]*request{}
+		}
+		s.waiting[r.id] = r
+	}
+	if !r.inOrder() {
+		return
+	}
+	t.waits++
+	if r.converts == 0 {
+		s.acquiring++
+	}
+	if len(r.owner.requests) == 0 {
+		r.space.waiting[r.owner] = true
+	}
+	r.owner.requests = append(r.owner.requests, r)
+	r.timer = timer{kind: waitTimer, id: r.arrival, request: r}
+	t.deadlines.set(&r.timer, r.until)
+}
+
+// queuedIs answers with the present place of a waiter (HF-4.2).
+func (t *Table) queuedIs(r *request) {
+	t.result.Outcome = Queued
+	t.result.Arrival = r.arrival
+	t.sessionIs(r.session)
+	t.result.Position, t.result.Blockers, t.result.BlockersTotal = r.inTheWay()
+}
+
+// tidyPlaces forgets the locks on which a request that is gone stood alone.
+func (t *Table) tidyPlaces(r *request) {
+	for i := range r.places {
+		r.places[i].lock.tidy()
+	}
+}

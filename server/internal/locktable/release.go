@@ -1,0 +1,88 @@
+package locktable
+
+import "sort"
+
+// held finds a grant that a command of a session names and that its session holds; it refuses the
+// command otherwise (HF-5.3).
+func (t *Table) heldGrant(s *session, id GrantID) *grant {
+	g := t.grants[id]
+	if g == nil || g.session != s || g.isEnding() {
+		t.refuse(NotHolder)
+		if g != nil && g.session == s {
+			t.result.Ended, t.result.Detail = g.ending, g.detail
+		}
+		return nil
+	}
+	return g
+}
+
+// release takes one from the depth of a grant; at 0 it ends (HF-5.3).
+func (t *Table) release(c Release) {
+	s := t.ofGrant(&c.Caller, c.Grant)
+	if s == nil {
+		return
+	}
+	digest := digestOf(c)
+	if t.seen(s, &c.Caller, digest, otherAnswer) {
+		return
+	}
+	g := t.heldGrant(s, c.Grant)
+	if g == nil {
+		t.keep(s, &c.Caller, digest, otherAnswer)
+		return
+	}
+	t.done()
+	t.es.touch(g)
+	g.depth--
+	t.result.Grant = g.info()
+	t.keep(s, &c.Caller, digest, otherAnswer)
+	if g.depth > 0 {
+		return
+	}
+	t.endGrant(g, Released, "")
+	t.sessionIs(s)
+	if !s.alive() {
+		t.result.SessionDeadline = 0
+	}
+	t.settleCommand(s.space)
+}
+
+// renew raises the deadline of a lease (HF-2.5).
+func (t *Table) renew(c Renew) {
+	s := t.ofGrant(&c.Caller, c.Grant)
+	if s == nil {
+		return
+	}
+	digest := digestOf(c)
+	if t.seen(s, &c.Caller, digest, otherAnswer) {
+		return
+	}
+	if g := t.heldGrant(s, c.Grant); g != nil {
+		t.renewLease(g)
+		t.done()
+		t.result.Grant = g.info()
+	}
+	t.keep(s, &c.Caller, digest, otherAnswer)
+}
+
+// revokeGrant ends a grant on behalf of an operator, whoever holds it.
+func (t *Table) revokeGrant(c RevokeGrant) {
+	g := t.grants[c.Grant]
+	if g == nil || g.isEnding() {
+		t.refuse(NotHolder)
+		if g != nil {
+			t.result.Ended, t.result.Detail = g.ending, g.detail
+		}
+		return
+	}
+	t.done()
+	t.result.Session = g.session.id
+	t.result.Grant = g.info()
+	sp := g.session.space
+	t.endGrant(g, RevokedByOperator, c.Reason)
+	t.settleCommand(sp)
+}
+
+func sortBlockers(all []Blocker) {
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Grant < all[j].Grant })
+}

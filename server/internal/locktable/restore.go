@@ -1,0 +1,512 @@
+package locktable
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+)
+
+// ErrDamaged says that bytes given to Restore are not a snapshot.
+var ErrDamaged = errors.New("not a snapshot of a lock table")
+
+// recordMax bounds one record, so that damaged lengths do not take all memory.
+const recordMax = 64 << 20
+
+// Restore makes a table of what Snapshot gave.
+func Restore(from io.Reader) (*Table, error) { return RestoreWith(Standard, from) }
+
+// RestoreWith is Restore with other constants, for tests.
+func RestoreWith(tuning Tuning, from io.Reader) (table *Table, err error) {
+	l := loader{t: newTable(tuning)}
+	in := bufio.NewReader(from)
+	var room []byte
+	for {
+		size, err := binary.ReadUvarint(in)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if size == 0 {
+			break
+		}
+		if size > recordMax {
+			return nil, fmt.Errorf("%w: record of %d bytes", ErrDamaged, size)
+		}
+		if uint64(cap(room)) < size {
+			room = make([]byte, size)
+		}
+		room = room[:size]
+		if _, err := io.ReadFull(in, room); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if err := l.load(room); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.build(); err != nil {
+		return nil, err
+	}
+	return l.t, nil
+}
+
+// decoder takes fields off the front; after the first fault all it gives is zero.
+type decoder struct {
+	rest []byte
+	bad  bool
+}
+
+func (d *decoder) uint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.bad, d.rest = true, nil
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) int() int64 {
+	v, n := binary.Varint(d.rest)
+	if n <= 0 {
+		d.bad, d.rest = true, nil
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) text() string {
+	size := d.uint()
+	if size > uint64(len(d.rest)) {
+		d.bad, d.rest = true, nil
+		return ""
+	}
+	s := string(d.rest[:size])
+	d.rest = d.rest[size:]
+	return s
+}
+
+// size reads the number of elements of a list; each takes a byte at least.
+func (d *decoder) size() int {
+	n := d.uint()
+	if n > uint64(len(d.rest)) {
+		d.bad, d.rest = true, nil
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) flag() bool   { return d.uint() != 0 }
+func (d *decoder) index() Index { return Index{d.uint(), uint32(d.uint())} }
+
+func (d *decoder) mode() Mode {
+	m := d.uint()
+	if m >= uint64(modeCount) {
+		d.bad = true
+		return None
+	}
+	return Mode(m)
+}
+
+func (d *decoder) claims() []Claim {
+	claims := make([]Claim, d.size())
+	for i := range claims {
+		claims[i] = Claim{d.text(), d.mode()}
+	}
+	return claims
+}
+
+func (d *decoder) steps() []CycleStep {
+	steps := make([]CycleStep, d.size())
+	for i := range steps {
+		steps[i] = CycleStep{SessionID(d.uint()), d.text(), d.uint(), d.index(), d.text(), d.mode()}
+	}
+	return steps
+}
+
+// loader collects entities, then links them.
+type loader struct {
+	t        *Table
+	globals  bool
+	sessions []*session
+	answers  []*answer
+	grants   []*grant
+	requests []*request
+	ghosts   []*ghost
+	nonces   []*nonce
+	backlog  []*backlogItem
+	reports  []*report
+	of       map[any]SessionID // session of a grant or request
+}
+
+func (l *loader) load(record []byte) error {
+	d := &decoder{rest: record[1:]}
+	if l.of == nil {
+		l.of = map[any]SessionID{}
+	}
+	switch recordKind(record[0]) {
+	case recordGlobals:
+		l.globals = true
+		l.t.g.decode(d)
+		l.t.es.add(&l.t.g)
+	case recordSession:
+		s := &session{}
+		s.decode(d)
+		l.sessions = append(l.sessions, s)
+	case recordAnswer:
+		a := &answer{}
+		a.decode(d)
+		l.answers = append(l.answers, a)
+	case recordGrant:
+		g := &grant{}
+		l.of[g] = g.decode(d)
+		l.grants = append(l.grants, g)
+	case recordRequest:
+		r := &request{}
+		l.of[r] = r.decode(d)
+		l.requests = append(l.requests, r)
+	case recordGhost:
+		h := &ghost{}
+		h.decode(d)
+		l.ghosts = append(l.ghosts, h)
+	case recordNonce:
+		n := &nonce{}
+		n.decode(d)
+		l.nonces = append(l.nonces, n)
+	case recordBacklog:
+		it := &backlogItem{}
+		it.decode(d)
+		l.backlog = append(l.backlog, it)
+	case recordReport:
+		r := &report{}
+		r.decode(d)
+		l.reports = append(l.reports, r)
+	default:
+		return fmt.Errorf("%w: record of kind %d", ErrDamaged, record[0])
+	}
+	if d.bad || len(d.rest) > 0 {
+		return fmt.Errorf("%w: record of kind %d is malformed", ErrDamaged, record[0])
+	}
+	return nil
+}
+
+func (g *globals) decode(d *decoder) {
+	g.clusterID = d.text()
+	g.index = d.uint()
+	g.time = d.int()
+	g.epoch = uint32(d.uint())
+	g.counter = d.uint()
+	g.lastSession = SessionID(d.uint())
+	g.limits = Limits{uint32(d.uint()), uint32(d.uint()), uint32(d.uint())}
+	g.version = uint32(d.uint())
+	g.frontSeq = d.int()
+	g.backSeq = d.int()
+}
+
+func (s *session) decode(d *decoder) {
+	s.id = SessionID(d.uint())
+	s.principal = d.text()
+	s.namespace = d.text()
+	s.metadata = d.text()
+	s.nonce = d.text()
+	s.ttl = d.int()
+	s.deadline = d.int()
+	s.openedAt = d.int()
+	s.implicit = d.flag()
+	s.floor = d.uint()
+	s.ended = EndReason(d.uint())
+	s.detail = d.text()
+	s.endedAt = d.int()
+	s.endedSeq = d.uint()
+}
+
+func (a *answer) decode(d *decoder) {
+	a.session = SessionID(d.uint())
+	a.request = d.uint()
+	a.completed = d.uint()
+	a.digest = d.uint()
+	a.kind = answerKind(d.uint())
+	a.outcome = Outcome(d.uint())
+	a.refusal = Refusal(d.uint())
+	a.grantID = GrantID(d.int())
+	a.token = Token(d.int())
+	a.first = d.uint()
+	a.ended = EndReason(d.uint())
+	a.detail = d.text()
+}
+
+func (g *grant) decode(d *decoder) SessionID {
+	g.id = GrantID(d.int())
+	g.token = Token(d.int())
+	of := SessionID(d.uint())
+	g.ownerKey = d.text()
+	g.named = d.claims()
+	g.depth = uint32(d.uint())
+	g.lease = d.int()
+	g.leaseEnd = d.int()
+	g.maxHold = d.int()
+	g.lockDelay = d.int()
+	g.metadata = d.text()
+	g.grantedAt = d.int()
+	g.ending = EndReason(d.uint())
+	g.ended = EndReason(d.uint())
+	g.detail = d.text()
+	return of
+}
+
+func (r *request) decode(d *decoder) SessionID {
+	r.arrival = d.index()
+	r.arrivedAt = d.int()
+	of := SessionID(d.uint())
+	r.id = d.uint()
+	r.digest = d.uint()
+	r.ownerKey = d.text()
+	r.named = d.claims()
+	r.converts = GrantID(d.int())
+	r.until = d.int()
+	r.priority = int32(d.int())
+	r.conversion = d.flag()
+	r.lease = d.int()
+	r.maxHold = d.int()
+	r.lockDelay = d.int()
+	r.onDeadlock = DeadlockAction(d.uint())
+	r.noReentry = d.flag()
+	r.metadata = d.text()
+	r.ahead = d.index()
+	r.atLimit = d.flag()
+	if n := d.size(); n > 0 {
+		r.passers = make([]Index, n)
+		for i := range r.passers {
+			r.passers[i] = d.index()
+		}
+	}
+	r.decided = Outcome(d.uint())
+	r.ended = EndReason(d.uint())
+	r.detail = d.text()
+	return of
+}
+
+func (h *ghost) decode(d *decoder) {
+	h.grant = GrantID(d.int())
+	h.namespace = d.text()
+	h.claims = d.claims()
+	h.until = d.int()
+	h.passed = d.flag()
+}
+
+func (n *nonce) decode(d *decoder) {
+	n.acquire = d.flag()
+	n.principal = d.text()
+	n.namespace = d.text()
+	n.nonce = d.text()
+	n.session = SessionID(d.uint())
+	n.digest = d.uint()
+	n.cancelled = d.uint()
+	n.until = d.int()
+}
+
+func (it *backlogItem) decode(d *decoder) {
+	it.seq = d.int()
+	it.kind = backlogKind(d.uint())
+	it.session = SessionID(d.uint())
+	it.wait = d.index()
+	it.grant = GrantID(d.int())
+	it.namespace = d.text()
+	it.announced = d.flag()
+	it.done = d.flag()
+}
+
+func (r *report) decode(d *decoder) {
+	r.seq = d.uint()
+	r.namespace = d.text()
+	r.at = d.index()
+	r.time = d.int()
+	r.cycle = d.steps()
+	r.victim = d.index()
+}
+
+// build links the entities and makes all that is derived. It takes them in the orders in which
+// the table would have made them, and refuses what does not fit together.
+func (l *loader) build() error {
+	if !l.globals {
+		return fmt.Errorf("%w: no globals", ErrDamaged)
+	}
+	t := l.t
+	sort.Slice(l.sessions, func(i, j int) bool { return l.sessions[i].id < l.sessions[j].id })
+	for _, s := range l.sessions {
+		t.attachSession(s)
+		t.es.add(s)
+		if s.alive() {
+			t.deadlines.set(&s.timer, s.deadline)
+		}
+	}
+	ended := append([]*session(nil), l.sessions...)
+	sort.SliceStable(ended, func(i, j int) bool { return ended[i].endedSeq < ended[j].endedSeq })
+	for _, s := range ended {
+		if !s.alive() {
+			t.forgetting.push(s)
+		}
+	}
+	buried, err := l.buildGrants()
+	if err != nil {
+		return err
+	}
+	if err := l.buildRequests(); err != nil {
+		return err
+	}
+	for _, h := range l.ghosts {
+		t.attachGhost(h)
+		t.es.add(h)
+	}
+	if err := l.buildAnswers(buried); err != nil {
+		return err
+	}
+	l.buildNonces()
+	sort.Slice(l.reports, func(i, j int) bool { return l.reports[i].seq < l.reports[j].seq })
+	for _, r := range l.reports {
+		t.reports.push(r)
+		t.es.add(r)
+	}
+	if err := l.buildBacklog(); err != nil {
+		return err
+	}
+	for _, sp := range t.spaces { // grants may be owed: all waiters are looked at
+		for r := sp.order.first; r != nil; r = r.order.next {
+			sp.ready = append(sp.ready, r)
+		}
+	}
+	t.es.settle()
+	return nil
+}
+
+func (l *loader) missing(what string, id any) error {
+	return fmt.Errorf("%w: %s %v is missing", ErrDamaged, what, id)
+}
+
+// buildGrants links the grants that live, and gives those that are remembered only.
+func (l *loader) buildGrants() (buried map[GrantID]*grant, err error) {
+	t := l.t
+	buried = map[GrantID]*grant{}
+	sort.Slice(l.grants, func(i, j int) bool { return l.grants[i].id < l.grants[j].id })
+	for _, g := range l.grants {
+		g.session = t.sessions[l.of[g]]
+		t.es.add(g)
+		switch {
+		case g.session == nil:
+			return nil, l.missing("session", l.of[g])
+		case g.ended != NotEnded:
+			buried[g.id] = g
+			continue
+		}
+		t.attachGrant(g, g.session.owner(g.ownerKey), expand(g.named))
+		if g.ending != NotEnded {
+			for i := range g.holds {
+				t.setHold(&g.holds[i], g.holds[i].mode, true)
+			}
+		}
+	}
+	return buried, nil
+}
+
+// buildRequests links the waits, and puts those in the order that stand there.
+func (l *loader) buildRequests() error {
+	t := l.t
+	sort.Slice(l.requests, func(i, j int) bool { return l.requests[i].arrival.before(l.requests[j].arrival) })
+	behind := map[*space]map[Index]*request{}
+	for _, r := range l.requests {
+		s := t.sessions[l.of[r]]
+		if s == nil {
+			return l.missing("session", l.of[r])
+		}
+		r.session, r.space, r.owner = s, s.space, s.owner(r.ownerKey)
+		claims := expand(r.named)
+		if r.converts != 0 {
+			if r.grant = t.grants[r.converts]; r.grant == nil || len(r.named) != 1 {
+				return l.missing("grant", r.converts)
+			}
+			if r.inOrder() || r.grant.convert == nil {
+				r.grant.convert = r
+			}
+			claims = r.grant.raised(r.named[0])
+		}
+		if r.inOrder() {
+			r.setPlaces(claims)
+			if behind[r.space] == nil {
+				behind[r.space] = map[Index]*request{}
+			}
+			behind[r.space][r.ahead] = r
+		}
+		t.attachWait(r)
+		t.es.add(r)
+		r.owner.leave()
+	}
+	for _, sp := range t.spacesByName() {
+		var at *request
+		for place := (Index{}); len(behind[sp]) > 0; place = at.arrival {
+			r := behind[sp][place]
+			if r == nil {
+				return l.missing("the waiter behind", place)
+			}
+			delete(behind[sp], place)
+			t.insertAfter(r, at)
+			at = r
+		}
+	}
+	return nil
+}
+
+func (l *loader) buildAnswers(buried map[GrantID]*grant) error {
+	t := l.t
+	sort.Slice(l.answers, func(i, j int) bool { return l.answers[i].completed < l.answers[j].completed })
+	for _, a := range l.answers {
+		s := t.sessions[a.session]
+		if s == nil {
+			return l.missing("session", a.session)
+		}
+		t.attachAnswer(s, a)
+		if g := buried[a.grantID]; g != nil {
+			a.grant = g
+			g.refs++
+		}
+		t.es.add(a)
+	}
+	return nil
+}
+
+func (l *loader) buildNonces() {
+	sort.SliceStable(l.nonces, func(i, j int) bool { return l.nonces[i].cancelled < l.nonces[j].cancelled })
+	for _, n := range l.nonces {
+		l.t.nonces[n.nonceKey] = n
+		l.t.es.add(n)
+		if n.session == 0 {
+			l.t.fading.push(n)
+		}
+	}
+}
+
+func (l *loader) buildBacklog() error {
+	t := l.t
+	waits := map[Index]*request{}
+	for _, r := range l.requests {
+		waits[r.arrival] = r
+	}
+	sort.Slice(l.backlog, func(i, j int) bool { return l.backlog[i].seq < l.backlog[j].seq })
+	for _, it := range l.backlog {
+		it.s, it.r, it.g, it.h = t.sessions[it.session], waits[it.wait], t.grants[it.grant], t.ghosts[it.grant]
+		switch {
+		case it.kind == endSession && it.s == nil:
+			return l.missing("session", it.session)
+		case it.kind == endWait && it.r == nil:
+			it.r = &request{entityNode: entityNode{gone: true}}
+		case it.kind == endGrant && it.g == nil:
+			it.g = &grant{ended: Released}
+		case it.kind == endGhost && it.h == nil:
+			it.h = &ghost{entityNode: entityNode{gone: true}}
+		}
+		t.backlog.items = append(t.backlog.items, it)
+		t.es.add(it)
+	}
+	return nil
+}

@@ -1,0 +1,358 @@
+package locktable
+
+// The state. A field marked `derived` can be rebuilt from the others and is in no encoding.
+
+// globals is what belongs to no session.
+type globals struct {
+	entityNode
+	clusterID   string
+	index       uint64 // of the last batch
+	time        Millis // T
+	epoch       uint32
+	counter     uint64 // of the last token
+	lastSession SessionID
+	limits      Limits
+	version     uint32 // semantics version
+	frontSeq    int64  // of the last backlog item put before the others
+	backSeq     int64  // of the last one put behind them
+}
+
+// session is a client's liveness (HF-2.1). When it has ended it is remembered for a while.
+type session struct {
+	entityNode
+	id        SessionID
+	principal string
+	namespace string
+	metadata  string
+	nonce     string
+	ttl       Millis
+	deadline  Millis
+	openedAt  Millis
+	implicit  bool   // opened by an acquire, ends with it (HF-4.12)
+	floor     uint64 // request ids up to it have no kept answer unless they completed late (HF-7.2)
+
+	ended    EndReason // NotEnded while it lives
+	detail   string
+	endedAt  Millis
+	endedSeq uint64 // place among the ended ones, which are forgotten in that order
+
+	space     *space              // derived
+	owners    map[string]*owner   // derived: those that hold or wait
+	answers   map[uint64]*answer  // derived: kept answers by request id
+	kept      []*answer           // derived: the same in order of completion
+	waiting   map[uint64]*request // derived: waits by request id, those without one left out
+	waits     list[*request]      // derived: all waits, by arrival; decided ones too
+	grants    list[*grant]        // derived: by id, ending ones too
+	timer     timer               // derived
+	acquiring int                 // derived: acquires among the waits that are in the order
+}
+
+func (s *session) alive() bool { return s.ended == NotEnded }
+
+// answer is a kept answer (HF-7.2).
+type answer struct {
+	entityNode
+	session   SessionID
+	request   uint64
+	completed uint64 // number of its completion in the session; orders the kept answers
+	digest    uint64
+	kind      answerKind
+	outcome   Outcome
+	refusal   Refusal
+	grantID   GrantID
+	token     Token
+	first     uint64 // index of the first answer
+	ended     EndReason
+	detail    string
+	grant     *grant // derived: counted in its refs
+}
+
+// answerKind says what kind of command an answer belongs to, as far as Cancel must know.
+type answerKind uint8
+
+const (
+	otherAnswer   answerKind = iota
+	waitAnswer               // of an acquire or a conversion
+	cancelledMark            // of a Cancel that came before its request (HF-4.9)
+)
+
+// grant is what an owner holds (HF-5.1). When it has ended it is kept as long as an answer refers
+// to it, so that a replay can say why it ended (HF-2.9).
+type grant struct {
+	entityNode
+	id        GrantID
+	token     Token
+	session   *session
+	ownerKey  string
+	named     []Claim // in byte order of their names
+	depth     uint32
+	lease     Millis // length; 0: none
+	leaseEnd  Millis
+	maxHold   Millis // deadline; 0: none
+	lockDelay Millis
+	metadata  string
+	grantedAt Millis
+	ending    EndReason // its end is decided and stands in the backlog (HF-2.3a)
+	ended     EndReason // it is gone
+	detail    string
+
+	owner   *owner        // derived
+	holds   []hold        // derived: one for each name, implied ones too
+	convert *request      // derived: its waiting conversion
+	refs    int           // derived: answers that refer to it
+	links   links[*grant] // derived
+	timers  *[2]timer     // derived: lease, max_hold
+}
+
+// isEnding tells whether the grant's end is decided: it only excludes others (HF-2.3a).
+func (g *grant) isEnding() bool { return g.ending != NotEnded || !g.session.alive() }
+
+// request is an acquire or a conversion that waits (HF-4.1).
+type request struct {
+	entityNode
+	arrival    Index
+	arrivedAt  Millis
+	session    *session
+	id         uint64
+	digest     uint64
+	ownerKey   string
+	named      []Claim // of an acquire: asked for; of a conversion: its one claim
+	converts   GrantID // 0: an acquire
+	until      Millis  // its wait limit
+	priority   int32
+	conversion bool // a pure conversion (HF-4.4)
+	lease      Millis
+	maxHold    Millis
+	lockDelay  Millis
+	onDeadlock DeadlockAction
+	noReentry  bool
+	metadata   string
+	ahead      Index   // arrival of the one before it in the order; zero: none
+	atLimit    bool    // it may not be passed any more (HF-4.6)
+	passers    []Index // distinct later requests that were counted against it
+
+	decided Outcome   // its end is decided and stands in the backlog; it is out of the order
+	ended   EndReason // why, with decided
+	detail  string
+
+	space  *space          // derived
+	owner  *owner          // derived
+	grant  *grant          // derived: the one that is converted
+	places []place         // derived: one for each name, implied ones too
+	order  links[*request] // derived
+	label  uint64          // derived: rises along the order
+	mine   links[*request] // derived: among the waits of its session
+	timer  timer           // derived
+}
+
+// inOrder tells whether the request still stands in the order.
+func (r *request) inOrder() bool { return r.decided == OutcomeNone }
+
+// ghost is what an unclean end leaves for the lock delay (HF-4.11).
+type ghost struct {
+	entityNode
+	grant     GrantID
+	namespace string
+	claims    []Claim // implied ones too, in byte order of their names
+	until     Millis
+	passed    bool // its end stands in the backlog
+
+	space *space // derived
+	timer timer  // derived
+}
+
+// nonce remembers which session a nonce led to (HF-7.4, HF-4.12).
+type nonce struct {
+	entityNode
+	nonceKey
+	session   SessionID // 0: the request was cancelled before it came
+	digest    uint64
+	cancelled uint64 // index of that cancel
+	until     Millis // of a cancelled one: kept until then
+}
+
+type nonceKey struct {
+	acquire   bool
+	principal string
+	namespace string
+	nonce     string
+}
+
+// backlogItem is an end that is decided and not carried out, or grants that are owed (HF-2.3a).
+type backlogItem struct {
+	entityNode
+	seq       int64
+	kind      backlogKind
+	session   SessionID // endSession
+	wait      Index     // endWait
+	grant     GrantID   // endGrant, endGhost
+	namespace string    // owedGrants
+	announced bool      // endSession: its event is out
+	done      bool      // owedGrants: they have been made
+
+	s *session // derived
+	r *request // derived
+	g *grant   // derived
+	h *ghost   // derived
+}
+
+type backlogKind uint8
+
+const (
+	endSession backlogKind = iota + 1 // the session's event, then its waits, then its grants
+	endWait
+	endGrant
+	endGhost
+	owedGrants
+)
+
+// report is a resolved deadlock (HF-8.5).
+type report struct {
+	entityNode
+	seq       uint64
+	namespace string
+	at        Index
+	time      Millis
+	cycle     []CycleStep
+	victim    Index // arrival; zero: an edge was turned
+}
+
+// space is what one namespace has of its own (HF-1.2); it is derived.
+type space struct {
+	name    string
+	locks   map[string]*lock
+	sorted  lockIndex
+	order   list[*request]  // all waiters (HF-4.4)
+	waiting map[*owner]bool // owners that wait
+
+	// What the present command left to be looked at.
+	full    []*request // passed as often as may be, to be moved (HF-4.6)
+	dirty   []*lock    // where something may have become grantable
+	ready   []*request // requests that may have become grantable
+	touched []*owner   // through whom a cycle may have closed
+}
+
+// owner is one line of work: a session and an owner key (HF-2.4).
+type owner struct {
+	session  *session
+	key      string
+	requests []*request // in the order, by arrival
+	stakes   int        // locks on which it holds something
+	touched  bool       // in space.touched
+}
+
+func (o *owner) compare(p *owner) int {
+	switch {
+	case o.session.id != p.session.id:
+		if o.session.id < p.session.id {
+			return -1
+		}
+		return 1
+	case o.key < p.key:
+		return -1
+	case o.key > p.key:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// lock is all that stands on one name (HF-1.4); it is derived.
+type lock struct {
+	name  string
+	space *space
+
+	sole   *stake            // the first stake, while it is the only one
+	stakes map[*owner]*stake // all stakes, once there were two
+	owners modeCounts        // owners by the mode in which they exclude others
+	held   modeCounts        // grants by their mode here
+	holds  holdList          // by grant id
+	ghosts []*ghost
+	shut   modeCounts // ghosts by their mode here
+
+	first, last *place
+	queued      int        // places
+	waiting     modeCounts // places that are not satisfied, by mode
+	isDirty     bool
+}
+
+// stake is what one owner holds on one lock: the join of its grants there (HF-3.2).
+type stake struct {
+	owner  *owner
+	lock   *lock
+	live   modeCounts // grants that cover
+	ending modeCounts // grants that only exclude others
+	cover  Mode       // join of the live ones
+	shuts  Mode       // join of all: how it excludes others
+	holds  int
+}
+
+// hold is a grant's mode on one name.
+type hold struct {
+	grant      *grant
+	stake      *stake
+	mode       Mode
+	ending     bool
+	prev, next *hold // on the lock, by grant id
+}
+
+type holdList struct{ first, last *hold }
+
+// place is where a request stands in the queue of one name.
+type place struct {
+	request    *request
+	lock       *lock
+	mode       Mode
+	satisfied  bool // its owner's mode covers it: it neither waits nor makes others wait (HF-4.3)
+	prev, next *place
+}
+
+// links are the neighbours of an element of a list.
+type links[T comparable] struct{ prev, next T }
+
+// list is a doubly linked list whose elements carry their links.
+type list[T comparable] struct {
+	first, last T
+	size        int
+	links       func(T) *links[T]
+}
+
+func (l *list[T]) pushBack(e T) {
+	l.insertAfter(l.last, e)
+}
+
+// insertAfter puts e behind at, or first if at is the zero value.
+func (l *list[T]) insertAfter(at, e T) {
+	var none T
+	k := l.links(e)
+	k.prev = at
+	if at == none {
+		k.next, l.first = l.first, e
+	} else {
+		a := l.links(at)
+		k.next, a.next = a.next, e
+	}
+	if k.next == none {
+		l.last = e
+	} else {
+		l.links(k.next).prev = e
+	}
+	l.size++
+}
+
+func (l *list[T]) remove(e T) {
+	var none T
+	k := l.links(e)
+	if k.prev == none {
+		l.first = k.next
+	} else {
+		l.links(k.prev).next = k.next
+	}
+	if k.next == none {
+		l.last = k.prev
+	} else {
+		l.links(k.next).prev = k.prev
+	}
+	k.prev, k.next = none, none
+	l.size--
+}
