@@ -118,6 +118,10 @@ func (s *session) dump(b *strings.Builder) {
 	} else {
 		fmt.Fprintf(b, " ended=%d at=%d detail=%q", s.ended, s.endedAt, s.detail)
 	}
+	if !s.alive() && !s.implicit {
+		b.WriteByte('\n')
+		return
+	}
 	fmt.Fprintf(b, " floor=%d kept=", s.floor)
 	for i, a := range s.kept {
 		if i > 0 {
