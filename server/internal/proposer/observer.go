@@ -27,28 +27,37 @@ func (p *Proposer) Applied(a Applied) {
 		p.land(p.flight[0])
 	}
 	p.land(e)
-	ready, hooked := e.parts[:0], false
+	ready := e.parts[:0]
 	for _, part := range e.parts {
-		if part.call.arrive(part, a.Effects) {
+		switch c := part.call; {
+		case !c.arrive(part, a.Effects):
+		case c.OnApplied != nil:
 			ready = append(ready, part)
-			hooked = hooked || part.call.OnApplied != nil
+		case c.state != callDone:
+			c.state = callDone
+			ready = append(ready, part)
 		}
-	}
-	if hooked {
-		p.mu.Unlock()
-		for _, part := range ready {
-			if part.call.OnApplied != nil {
-				part.call.OnApplied(part.call.answer)
-			}
-		}
-		p.mu.Lock()
-	}
-	for _, part := range ready {
-		part.call.end(nil)
 	}
 	p.settle()
 	p.mu.Unlock()
 	p.poke()
+
+	for _, part := range ready {
+		p.answer(part.call)
+	}
+}
+
+// answer wakes the caller of a call that has all its results. The lock is not held: with thousands
+// of callers it would be held for too long.
+func (p *Proposer) answer(c *call) {
+	if c.OnApplied == nil {
+		close(c.done)
+		return
+	}
+	c.OnApplied(c.answer)
+	p.mu.Lock()
+	c.end(nil)
+	p.mu.Unlock()
 }
 
 // Leading begins a reign. Whatever came before has been applied, so nothing of an earlier reign of

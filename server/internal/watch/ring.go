@@ -29,14 +29,13 @@ type ring struct {
 
 func (r *ring) at(n uint64) *Item { return &r.slots[n&uint64(len(r.slots)-1)] }
 
-// add keeps an event; the caller has made room.
-func (r *ring) add(item Item) {
+// add makes a place for one more event, which the caller fills; there must be room.
+func (r *ring) add() *Item {
 	if int(r.to-r.from) == len(r.slots) {
 		r.grow()
 	}
-	*r.at(r.to) = item
 	r.to++
-	r.bytes += sizeOf(&item.Event)
+	return r.at(r.to - 1)
 }
 
 func (r *ring) grow() {

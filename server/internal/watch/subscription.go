@@ -15,6 +15,7 @@ const (
 // Subscription is one reader of the hub. It is used by one goroutine.
 type Subscription struct {
 	hub       *Hub
+	ring      *ring
 	session   locktable.SessionID // 0: it is about a prefix
 	namespace string
 	prefix    string
@@ -32,13 +33,13 @@ type Subscription struct {
 // otherwise than by release, its own end. An empty cursor begins now; otherwise the events after
 // the cursor come first. Look at the session only after subscribing, then nothing is missed.
 func (h *Hub) Session(id locktable.SessionID, cursor string) (*Subscription, error) {
-	return h.subscribe(&Subscription{session: id}, cursor)
+	return h.subscribe(&Subscription{ring: &h.lives, session: id}, cursor)
 }
 
 // Prefix subscribes to what happens to the locks at and below a name; all of the namespace if it
 // is empty.
 func (h *Hub) Prefix(namespace, prefix, cursor string) (*Subscription, error) {
-	return h.subscribe(&Subscription{namespace: namespace, prefix: prefix}, cursor)
+	return h.subscribe(&Subscription{ring: &h.locks, namespace: namespace, prefix: prefix}, cursor)
 }
 
 func (h *Hub) subscribe(s *Subscription, cursor string) (*Subscription, error) {
@@ -46,7 +47,7 @@ func (h *Hub) subscribe(s *Subscription, cursor string) (*Subscription, error) {
 	if cursor == "" {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		s.seen, s.next, s.era = h.head, h.ring.to, h.era
+		s.seen, s.next, s.era = h.head, s.ring.to, h.era
 		h.attach(s)
 		return s, h.gone()
 	}
@@ -56,10 +57,10 @@ func (h *Hub) subscribe(s *Subscription, cursor string) (*Subscription, error) {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if history != *h.history || at.compare(h.ring.floor) < 0 {
+	if history != *h.history || at.compare(s.ring.floor) < 0 {
 		return nil, ErrCompacted
 	}
-	s.seen, s.next, s.era = at, h.ring.after(at), h.era
+	s.seen, s.next, s.era = at, s.ring.after(at), h.era
 	return s, h.gone()
 }
 
@@ -142,7 +143,7 @@ func (s *Subscription) read() ([]Item, error) {
 
 // scan reads the ring itself, some of it at a time.
 func (s *Subscription) scan() ([]Item, error) {
-	r := &s.hub.ring
+	r := s.ring
 	var items []Item
 	for {
 		if s.next < r.from || s.era != s.hub.era {
@@ -177,7 +178,7 @@ func (s *Subscription) concerns(e *locktable.Event) bool {
 
 // take appends event n, unless a cursor says that it was seen on another node.
 func (s *Subscription) take(items []Item, n uint64) []Item {
-	if item := s.hub.ring.at(n); item.place.compare(s.seen) > 0 {
+	if item := s.ring.at(n); item.place.compare(s.seen) > 0 {
 		items = append(items, *item)
 	}
 	s.pass(n)
@@ -187,12 +188,12 @@ func (s *Subscription) take(items []Item, n uint64) []Item {
 // pass notes that event n has been dealt with.
 func (s *Subscription) pass(n uint64) {
 	s.next = n + 1
-	s.see(s.hub.ring.at(n).place)
+	s.see(s.ring.at(n).place)
 }
 
 // skip notes that everything there is has been dealt with.
 func (s *Subscription) skip() {
-	s.next = s.hub.ring.to
+	s.next = s.ring.to
 	s.see(s.hub.head)
 }
 
@@ -214,7 +215,7 @@ func (s *Subscription) attach() {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.era == h.era && s.next == h.ring.to {
+	if s.era == h.era && s.next == s.ring.to {
 		h.attach(s)
 	}
 }

@@ -20,21 +20,26 @@ var (
 	ErrClosed = errors.New("closed")
 )
 
-// Config bounds what is kept. Zero values stand for the defaults.
+// Config bounds what is kept for sessions, and as much again for prefixes. Zero values stand for
+// the defaults.
 type Config struct {
-	EventsMax int // 131,072
-	BytesMax  int // of the events kept, about; 64 MiB
+	EventsMax int // 65,536
+	BytesMax  int // of those events, about; 32 MiB
 }
 
-// Hub is the ring of recent events and those who wait for more. It is an observer of the log.
+// Hub is the recent events and those who wait for more. It is an observer of the log. Events that
+// sessions must hear of are rare beside those of busy locks and are kept apart from them, so that
+// a session that comes back after a break finds its own.
 type Hub struct {
 	mu       sync.RWMutex
-	ring     ring
+	lives    ring // what concerns sessions
+	locks    ring // what happens to locks
 	history  *History
 	head     place                          // everything up to it has come by
 	era      int                            // counts the gaps
 	sessions map[locktable.SessionID]*topic // who waits for a session
 	prefixes map[string]map[string]*topic   // namespace, prefix: who waits for what is there
+	found    []*topic                       // of the event at hand
 	closed   bool
 }
 
@@ -48,11 +53,10 @@ type topic struct {
 // New makes an empty hub. It must see the log from its beginning, or be told by Restored where
 // what it sees begins.
 func New(cfg Config) *Hub {
+	kept := ring{countMax: cmp.Or(cfg.EventsMax, 64<<10), bytesMax: cmp.Or(cfg.BytesMax, 32<<20)}
 	return &Hub{
-		ring: ring{
-			countMax: cmp.Or(cfg.EventsMax, 128<<10),
-			bytesMax: cmp.Or(cfg.BytesMax, 64<<20),
-		},
+		lives:    kept,
+		locks:    kept,
 		history:  &History{},
 		sessions: make(map[locktable.SessionID]*topic),
 		prefixes: make(map[string]map[string]*topic),
@@ -64,20 +68,35 @@ func (h *Hub) Applied(a proposer.Applied) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.follow(a)
-	for i, event := range a.Effects.Events {
-		for h.ring.full() {
-			n := h.ring.from
-			h.topics(&h.ring.at(n).Event, func(t *topic) { t.drop(n) })
-			h.ring.drop()
+	for i := range a.Effects.Events {
+		event := &a.Effects.Events[i]
+		at := place{index: a.Effects.Index, seq: uint32(i)}
+		if concernsSession(event) {
+			h.keep(&h.lives, h.sessionTopics, event, at, a.Effects.Time)
 		}
-		n := h.ring.to
-		h.ring.add(Item{
-			Event: event, Time: a.Effects.Time, History: h.history,
-			place: place{index: a.Effects.Index, seq: uint32(i)},
-		})
-		h.topics(&event, func(t *topic) { t.add(n) })
+		if event.Kind != locktable.EventSessionEnded {
+			h.keep(&h.locks, h.prefixTopics, event, at, a.Effects.Time)
+		}
 	}
 	h.head = place{index: a.Effects.Index, seq: wholeBatch}
+}
+
+// keep puts an event into a ring and its topics, in the place of the oldest if need be.
+func (h *Hub) keep(
+	r *ring, topics func(*locktable.Event) []*topic, e *locktable.Event, at place, time locktable.Millis,
+) {
+	for r.full() {
+		for _, t := range topics(&r.at(r.from).Event) {
+			t.drop(r.from)
+		}
+		r.drop()
+	}
+	for _, t := range topics(e) {
+		t.add(r.to)
+	}
+	item := r.add()
+	item.Event, item.Time, item.History, item.place = *e, time, h.history, at
+	r.bytes += sizeOf(e)
 }
 
 // follow keeps up with which history it is.
@@ -108,7 +127,8 @@ func (h *Hub) Restored(history History, index uint64) {
 	defer h.mu.Unlock()
 	h.history = &history
 	h.head = place{index: index, seq: wholeBatch}
-	h.ring.clear(h.head)
+	h.lives.clear(h.head)
+	h.locks.clear(h.head)
 	h.era++
 	h.all((*topic).reset)
 }
@@ -133,30 +153,37 @@ func (h *Hub) all(f func(*topic)) {
 	}
 }
 
-// topics calls f with the topics of an event, perhaps more than once with the same.
-func (h *Hub) topics(e *locktable.Event, f func(*topic)) {
-	if concernsSession(e) {
-		if t := h.sessions[e.Session]; t != nil {
-			f(t)
-		}
+// sessionTopics finds the topic of an event's session. What it returns lasts until the next call.
+func (h *Hub) sessionTopics(e *locktable.Event) []*topic {
+	h.found = h.found[:0]
+	if t := h.sessions[e.Session]; t != nil {
+		h.found = append(h.found, t)
 	}
+	return h.found
+}
+
+// prefixTopics finds the topics of an event's names, some perhaps more than once. What it returns
+// lasts until the next call.
+func (h *Hub) prefixTopics(e *locktable.Event) []*topic {
+	h.found = h.found[:0]
 	prefixes := h.prefixes[e.Namespace]
 	if prefixes == nil {
-		return
+		return nil
 	}
 	names(e, func(name string) {
 		if t := prefixes[""]; t != nil {
-			f(t)
+			h.found = append(h.found, t)
 		}
 		for i := range len(name) + 1 {
 			if i < len(name) && name[i] != '/' {
 				continue
 			}
 			if t := prefixes[name[:i]]; t != nil {
-				f(t)
+				h.found = append(h.found, t)
 			}
 		}
 	})
+	return h.found
 }
 
 // concernsSession tells whether the client of the event's session must hear of it: what it learns
@@ -218,7 +245,10 @@ func (t *topic) wake() {
 	for s := range t.subs {
 		if s.asleep {
 			s.asleep = false
-			s.alarm <- struct{}{}
+			select {
+			case s.alarm <- struct{}{}:
+			default: // of an earlier sleep that ended otherwise
+			}
 		}
 	}
 }
