@@ -2,160 +2,175 @@ package model
 
 import "slices"
 
-func (t *Table) find(id uint64) *Session {
-	if i := slices.IndexFunc(t.Sessions, func(s *Session) bool { return s.ID == id }); i >= 0 {
-		return t.Sessions[i]
-	}
-	return nil
-}
-
 func (t *Table) held(s *Session, id int64) *Grant {
-	for _, g := range t.Grants {
-		if g.ID == id && g.Session == s && g.Ending == "" {
-			return g
-		}
-	}
-	return nil
-}
-
-// named is the session that a command names: by its id, a nonce, or the grant of an implicit one.
-func (t *Table) named(c Command) *Session {
-	switch c.Kind {
-	case "RenewSession", "CloseSession", "Acquire", "Release", "Convert", "Renew", "Cancel":
-		if c.Session != 0 {
-			return t.find(c.Session)
-		}
-	case "OpenSession":
-	default:
-		return nil
-	}
-	for _, s := range slices.Concat(t.Sessions, t.marks) {
-		byNonce := c.Kind == "OpenSession" && !s.Implicit || (c.Kind == "Acquire" || c.Kind == "Cancel") && s.Implicit
-		if byNonce && c.Nonce != "" && s.Nonce == c.Nonce && s.Principal == c.Principal && s.Namespace == c.Namespace {
-			return s
-		}
-	}
-	for _, g := range t.Grants {
-		if g.ID == c.Grant && g.Session.Implicit {
-			return g.Session
-		}
-	}
-	return nil
+	return find(t.Grants, func(g *Grant) bool { return g.ID == id && g.Session == s && g.Ending == "" })
 }
 
 func (t *Table) waiting(s *Session, request uint64) *Request {
-	for _, r := range slices.Concat(t.Order, t.Decided) {
-		if r.Session == s && r.ID == request && request != 0 {
-			return r
-		}
+	return find(slices.Concat(t.Order, t.Decided), func(r *Request) bool {
+		return r.Session == s && r.ID == request && request != 0
+	})
+}
+
+func (s *Session) kept(request uint64) *Answer {
+	if i := slices.IndexFunc(s.Kept, func(a Answer) bool { return a.Request == request }); i >= 0 {
+		return &s.Kept[i]
 	}
 	return nil
 }
 
-func (s *Session) kept(request uint64) *Answer {
-	i := slices.IndexFunc(s.Kept, func(a Answer) bool { return a.Request == request })
-	if i < 0 || request == 0 {
-		return nil
-	}
-	return &s.Kept[i]
-}
-
-// first tells whether a request id has not been seen before (HF-2.8).
-func (s *Session) first(c Command, t *Table) bool {
-	return c.Request == 0 || c.Request > max(s.Floor, c.Acked) && s.kept(c.Request) == nil &&
-		t.waiting(s, c.Request) == nil
+// named is the session that a command names: by its id, by a nonce, or by the grant of an implicit one.
+func (t *Table) named(c Command) *Session {
+	return find(t.Sessions, func(s *Session) bool {
+		if c.Session != 0 {
+			return s.ID == c.Session
+		}
+		if c.Kind == "OpenSession" || c.Kind == "Acquire" || c.Kind == "Cancel" {
+			return s.Nonce != "" && s.Nonce == c.Nonce && s.Implicit == (c.Kind != "OpenSession") &&
+				s.Principal == c.Principal && s.Namespace == c.Namespace
+		}
+		return s.Implicit && c.Kind != "RevokeGrant" &&
+			slices.ContainsFunc(t.Grants, func(g *Grant) bool { return g.ID == c.Grant && g.Session == s })
+	})
 }
 
 func refused(refusal string) Result { return Result{Outcome: "REFUSED", Refusal: refusal} }
 
-// command carries out a command and completes its answer.
-func (t *Table) command(c Command) Result {
-	s := t.named(c)
-	namespace := ""
-	var result Result
-	var r *Request
-	switch c.Kind {
-	case "Bootstrap":
-		if t.Cluster == "" {
-			t.Cluster = c.Name
+func (s *Session) expired() Result {
+	return Result{Outcome: "REFUSED", Refusal: "SESSION_EXPIRED", Ended: s.Ended, Detail: s.Detail}
+}
+
+// command carries out a command with all that follows from it, and completes its answer.
+func (t *Table) command(c Command) (result Result) {
+	s, result, r := t.carryOut(c)
+	if owed := (end{}); s != nil && t.settle(s.Namespace) {
+		if owed.word = s.Namespace; !slices.Contains(t.backlog, owed) {
+			t.backlog = append(t.backlog, owed)
 		}
-		result = Result{Outcome: "DONE"}
-	case "SetLimits":
-		t.Limits, result = c.Limits, Result{Outcome: "DONE"}
-	case "SetSemantics":
-		if result = (Result{Outcome: "DONE"}); c.Number != 1 {
-			result = refused("INVALID_VERSION")
-		}
-	case "RaiseEpoch":
-		if c.Number <= t.Epoch || c.Number >= 1<<15 {
-			result = refused("INVALID_EPOCH")
-			break
-		}
-		t.Epoch, result = c.Number, Result{Outcome: "DONE"}
-		for _, o := range t.Sessions {
-			if o.Ended == "" {
-				t.backlog = append(t.backlog, end{session: o})
-				t.endSession(o, "RESTORED", "")
-			}
-		}
-	case "RevokeGrant":
-		result = refused("NOT_HOLDER")
-		if i := slices.IndexFunc(t.Grants, func(g *Grant) bool { return g.ID == c.Grant }); i >= 0 {
-			s, result = t.Grants[i].Session, t.release(t.Grants[i], "REVOKED", c.Reason)
-			namespace = s.Namespace
-		}
-	case "RevokeSession":
-		if s = t.find(c.Session); s == nil {
-			result = refused("SESSION_NOT_FOUND")
-		} else if s.Ended != "" {
-			result = Result{Outcome: "REFUSED", Refusal: "SESSION_EXPIRED", Ended: s.Ended, Detail: s.Detail}
-		} else {
-			result, namespace = t.close(s, "REVOKED", c.Reason), s.Namespace
-		}
-	default:
-		s, result, r = t.ofSession(s, c)
-		if s != nil {
-			namespace = s.Namespace
-		}
-	}
-	if namespace != "" && t.settle(namespace) &&
-		!slices.ContainsFunc(t.backlog, func(e end) bool { return e.namespace == namespace }) {
-		t.backlog = append(t.backlog, end{namespace: namespace})
 	}
 	t.work()
-	if r != nil && r.Final != nil {
-		result = *r.Final
-	} else if r != nil {
-		result.Outcome, result.Arrival = "QUEUED", r.Arrival
+	switch {
+	case r != nil && r.Final.Outcome != "":
+		result = r.Final
+	case r != nil:
 		i := slices.Index(t.Order, r)
-		result.Blockers, result.Position = t.blockers(r, i), 1
+		result = Result{Outcome: "QUEUED", Arrival: r.Arrival, Position: 1}.blocked(t.obstacles(r, i))
 		for _, c := range r.Claims {
-			ahead := 1
-			for _, w := range t.Order[:i] {
-				if t.conflict(r, w, c.Name) {
-					ahead++
-				}
-			}
-			result.Position = max(result.Position, ahead)
+			ahead := without(t.Order[:i], func(w *Request) bool { return !t.conflict(r, w, c.Name) })
+			result.Position = max(result.Position, 1+len(ahead))
 		}
 	}
+	result.Session = c.Session
 	if s != nil {
 		result.Session = s.ID
 		if s.Ended == "" {
 			result.SessionDeadline = s.Deadline
 		}
 	}
-	if result.Blockers != nil && result.BlockersTotal == 0 {
-		result.BlockersTotal = len(result.Blockers)
-		result.Blockers = result.Blockers[:min(16, len(result.Blockers))]
-	}
 	result.At = t.at
 	return result
 }
 
+// carryOut returns the session concerned, and the request if it waits or has only now ended.
+func (t *Table) carryOut(c Command) (*Session, Result, *Request) {
+	done, s := Result{Outcome: "DONE"}, t.named(c)
+	byNonce := c.Session == 0 && (c.Kind == "Acquire" || c.Kind == "Cancel")
+	if byNonce {
+		c.Request, c.Acked = 1, 0
+	}
+	switch c.Kind {
+	case "Bootstrap":
+		if t.Cluster == "" {
+			t.Cluster = c.Name
+		}
+		return nil, done, nil
+	case "SetLimits":
+		t.Limits = c.Limits
+		return nil, done, nil
+	case "SetSemantics":
+		if c.Number != 1 {
+			return nil, refused("INVALID_VERSION"), nil
+		}
+		return nil, done, nil
+	case "RaiseEpoch":
+		if c.Number <= t.Epoch || c.Number >= 1<<15 {
+			return nil, refused("INVALID_EPOCH"), nil
+		}
+		t.Epoch = c.Number
+		for _, o := range t.Sessions {
+			if o.Ended == "" {
+				t.expire(o, "RESTORED")
+			}
+		}
+		return nil, done, nil
+	case "RevokeGrant":
+		g := find(t.Grants, func(g *Grant) bool { return g.ID == c.Grant })
+		if g == nil {
+			return nil, refused("NOT_HOLDER"), nil
+		}
+		return g.Session, t.release(g, "REVOKED", c.Reason), nil
+	case "RevokeSession":
+		c.Principal = "operator"
+	case "OpenSession", "Acquire", "Cancel":
+		if s == nil && c.Session == 0 {
+			return t.open(c, byNonce)
+		}
+	}
+	switch {
+	case s == nil && c.Session == 0:
+		return nil, refused("NOT_HOLDER"), nil
+	case s == nil:
+		return nil, refused("SESSION_NOT_FOUND"), nil
+	case s.ID == 0:
+		return nil, Result{Outcome: "CANCELLED", First: s.Floor}, nil
+	case s.Principal != c.Principal && c.Principal != "operator":
+		return nil, refused("PERMISSION_DENIED"), nil
+	case (byNonce && c.Kind == "Acquire" || c.Kind == "OpenSession") && s.contents != contents(c):
+		return s, refused("REQUEST_ID_REUSED"), nil
+	case s.Ended != "" && !byNonce:
+		return s, s.expired(), nil
+	}
+	switch c.Kind {
+	case "OpenSession":
+		return s, Result{Outcome: "DONE", TTL: s.TTL}, nil
+	case "RenewSession":
+		return s, done, nil
+	case "RevokeSession":
+		return s, t.close(s, "REVOKED", c.Reason), nil
+	case "CloseSession":
+		if c.Abandon {
+			return s, t.close(s, "ABANDONED", ""), nil
+		}
+		return s, t.close(s, "CLOSED", ""), nil
+	}
+	return t.request(s, c)
+}
+
+// open opens a session, or notes that a nonce was cancelled before it was seen (HF-4.9).
+func (t *Table) open(c Command, implicit bool) (*Session, Result, *Request) {
+	s := &Session{Namespace: c.Namespace, Principal: c.Principal, TTL: c.TTL, Since: t.T, Deadline: t.T + c.TTL + c.Wait,
+		Nonce: c.Nonce, Metadata: c.Metadata, Implicit: implicit, contents: contents(c)}
+	if c.Kind == "Cancel" {
+		s.Ended, s.EndedAt, s.Floor = "CLOSED", t.T, t.at.Entry
+		t.Sessions = append(t.Sessions, s)
+		return nil, Result{Outcome: "CANCELLED"}, nil
+	}
+	most := t.Limits.SessionsPerPrincipal
+	if have := without(t.Sessions, func(o *Session) bool { return o.Principal != c.Principal || o.Ended != "" }); len(have) >= int(most) {
+		return nil, Result{Outcome: "REFUSED", Refusal: "QUOTA_EXCEEDED", Limit: most}, nil
+	}
+	t.LastSession++
+	s.ID = t.LastSession
+	t.Sessions = append(t.Sessions, s)
+	if implicit {
+		return t.request(s, c)
+	}
+	return s, Result{Outcome: "DONE", TTL: s.TTL}, nil
+}
+
 func (t *Table) close(s *Session, reason, detail string) Result {
-	t.event(Event{Kind: "session ended", Namespace: s.Namespace, Owner: Owner{Session: s.ID},
-		Result: Result{Ended: reason, Detail: detail}})
+	s.Ended, s.Detail = reason, detail
+	t.sessionEnded(s)
 	t.endSession(s, reason, detail)
 	return Result{Outcome: "DONE"}
 }
@@ -167,83 +182,28 @@ func (t *Table) release(g *Grant, reason, detail string) Result {
 	}
 	t.endLater(g, reason, detail)
 	t.endNow(g)
-	return Result{Outcome: "DONE", Grant: t.info(g)}
-}
-
-// ofSession carries out the commands of clients. It returns the session, and the request if it waits
-// or has only now ended.
-func (t *Table) ofSession(s *Session, c Command) (*Session, Result, *Request) {
-	byNonce := c.Session == 0 && (c.Kind == "Acquire" || c.Kind == "Cancel")
-	if byNonce {
-		c.Request, c.Acked = 1, 0
-	}
-	switch {
-	case s == nil && c.Session == 0 && c.Kind == "Cancel":
-		t.marks = append(t.marks, &Session{Principal: c.Principal, Namespace: c.Namespace, Nonce: c.Nonce,
-			Implicit: true, Ended: "CLOSED", EndedAt: t.T, Floor: t.at.Entry})
-		return nil, Result{Outcome: "CANCELLED"}, nil
-	case s == nil && (byNonce || c.Kind == "OpenSession"):
-		most := t.Limits.SessionsPerPrincipal
-		for _, o := range t.Sessions {
-			if o.Principal == c.Principal && o.Ended == "" {
-				if most--; most == 0 {
-					break
-				}
-			}
-		}
-		if most == 0 {
-			return nil, Result{Outcome: "REFUSED", Refusal: "QUOTA_EXCEEDED", Limit: t.Limits.SessionsPerPrincipal}, nil
-		}
-		t.LastSession++
-		s = &Session{ID: t.LastSession, Namespace: c.Namespace, Principal: c.Principal, TTL: c.TTL, Since: t.T,
-			Deadline: t.T + c.TTL + c.Wait, Nonce: c.Nonce, Metadata: c.Metadata, Implicit: byNonce, key: contents(c)}
-		t.Sessions = append(t.Sessions, s)
-	case s == nil && c.Session == 0:
-		return nil, refused("NOT_HOLDER"), nil
-	case s == nil:
-		return nil, refused("SESSION_NOT_FOUND"), nil
-	case s.ID == 0:
-		return nil, Result{Outcome: "CANCELLED", First: s.Floor}, nil
-	case s.Principal != c.Principal:
-		return nil, refused("PERMISSION_DENIED"), nil
-	case (byNonce && c.Kind == "Acquire" || c.Kind == "OpenSession") && s.key != contents(c):
-		return s, refused("REQUEST_ID_REUSED"), nil
-	case s.Ended != "" && !byNonce:
-		return s, Result{Outcome: "REFUSED", Refusal: "SESSION_EXPIRED", Ended: s.Ended, Detail: s.Detail}, nil
-	}
-	switch c.Kind {
-	case "OpenSession":
-		return s, Result{Outcome: "DONE", TTL: s.TTL}, nil
-	case "RenewSession":
-		return s, Result{Outcome: "DONE"}, nil
-	case "CloseSession":
-		if c.Abandon {
-			return s, t.close(s, "ABANDONED", ""), nil
-		}
-		return s, t.close(s, "CLOSED", ""), nil
-	}
-	return t.request(s, c)
+	return Result{Outcome: "DONE", Grant: g.info()}
 }
 
 // request carries out a command under its request id, once (HF-7.1, HF-7.2).
 func (t *Table) request(s *Session, c Command) (*Session, Result, *Request) {
-	s.Kept = slices.DeleteFunc(slices.Clone(s.Kept), func(a Answer) bool { return a.Request <= c.Acked })
+	s.Kept = without(s.Kept, func(a Answer) bool { return a.Request <= c.Acked })
 	s.Floor = max(s.Floor, c.Acked)
 	cancel := c.Kind == "Cancel"
-	waits := cancel || c.Kind == "Acquire" || c.Kind == "Convert"
+	waits := func(kind string) bool { return kind == "Acquire" || kind == "Convert" || kind == "Cancel" }
 	if r := t.waiting(s, c.Request); r != nil {
-		if !cancel && contents(r.Command) != contents(c) {
+		switch {
+		case !cancel && contents(r.Command) != contents(c):
 			return s, refused("REQUEST_ID_REUSED"), nil
-		}
-		if r.verdict.Outcome != "" {
+		case r.verdict.Outcome != "":
 			t.finish(r, r.verdict)
-		} else if cancel {
+		case cancel:
 			t.finish(r, Result{Outcome: "CANCELLED"})
 		}
 		return s, Result{}, r
 	}
-	if a := s.kept(c.Request); a != nil {
-		if a.contents == contents(c) || waits && a.contents == "" || cancel && a.waits {
+	if a := s.kept(c.Request); a != nil && c.Request != 0 {
+		if a.contents == contents(c) || waits(a.kind) && waits(c.Kind) && (cancel || a.kind == "Cancel") {
 			return s, t.replay(a.Result), nil
 		}
 		return s, refused("REQUEST_ID_REUSED"), nil
@@ -251,36 +211,22 @@ func (t *Table) request(s *Session, c Command) (*Session, Result, *Request) {
 	if c.Request != 0 && c.Request <= s.Floor {
 		return s, Result{Outcome: "REFUSED", Refusal: "STALE_REQUEST", Floor: s.Floor}, nil
 	}
-	if cancel {
-		t.keep(s, c.Request, "", true, Result{At: t.at, Outcome: "CANCELLED"})
-		return s, Result{Outcome: "CANCELLED"}, nil
-	}
 	result, r := t.execute(s, c)
 	if r == nil {
-		result.At = t.at
-		t.keep(s, c.Request, contents(c), waits, result)
-		if s.Implicit && c.Request == 1 && result.Outcome != "GRANTED" {
-			t.endImplicit(s, 0, "CLOSED", "")
-		}
+		t.keep(s, c.Request, c, result)
 	}
 	return s, result, r
 }
 
 // replay repeats a kept answer, with what is true of its grant now.
 func (t *Table) replay(r Result) Result {
-	if r.Grant.ID == 0 {
-		return r
-	}
-	for _, g := range t.Grants {
-		if g.ID == r.Grant.ID && g.Ending == "" {
-			token := r.Grant.Token
-			r.Grant = t.info(g)
-			r.Grant.Token = token
-		} else if g.ID == r.Grant.ID {
-			r.Ended, r.Detail = g.Ending, g.Detail
-		}
-	}
-	if end, ok := t.gone[r.Grant.ID]; ok {
+	if g := find(t.Grants, func(g *Grant) bool { return g.ID == r.Grant.ID }); g != nil && g.Ending == "" {
+		token := r.Grant.Token
+		r.Grant = g.info()
+		r.Grant.Token = token
+	} else if g != nil {
+		r.Ended, r.Detail = g.Ending, g.Detail
+	} else if end, ok := t.gone[r.Grant.ID]; ok {
 		r.Ended, r.Detail = end.Ended, end.Detail
 	}
 	return r
@@ -288,91 +234,78 @@ func (t *Table) replay(r Result) Result {
 
 // execute does what a command says for the first time. It returns the request if it waits.
 func (t *Table) execute(s *Session, c Command) (Result, *Request) {
-	r := &Request{Session: s, Owner: Owner{s.ID, c.Owner}, ID: c.Request, Arrival: t.at, Command: c,
-		Passed: map[Index]bool{}}
-	if c.Kind == "Acquire" {
-		r.Claims = full(c.Claims)
-		if t.covering(r.Owner, c.Claims) != nil {
-			return t.atOnce(r), nil
-		}
-		have := 0
-		for _, g := range t.Grants {
-			if g.Session == s {
-				have++
-			}
-		}
-		for _, w := range slices.Concat(t.Order, t.Decided) {
-			if w.Session == s && w.Converts == nil {
-				have++
-			}
-		}
-		if most := t.Limits.GrantsPerSession; have >= int(most) {
-			return Result{Outcome: "REFUSED", Refusal: "QUOTA_EXCEEDED", Limit: most}, nil
-		}
-		r.Pure = !slices.ContainsFunc(c.Claims, func(c Claim) bool {
-			m := t.mode(r.Owner, c.Name)
-			return m == None || covers(m, c.Mode)
-		})
-		return t.arrive(r)
-	}
-	g := t.held(s, c.Grant)
-	if g == nil {
-		for _, e := range t.Grants {
-			if e.ID == c.Grant && e.Session == s {
-				return Result{Outcome: "REFUSED", Refusal: "NOT_HOLDER", Ended: e.Ending, Detail: e.Detail}, nil
-			}
-		}
-		return refused("NOT_HOLDER"), nil
-	}
 	switch c.Kind {
-	case "Release":
+	case "Cancel":
+		return Result{Outcome: "CANCELLED"}, nil
+	case "Acquire":
+		return t.acquire(s, c)
+	}
+	g := find(t.Grants, func(g *Grant) bool { return g.ID == c.Grant && g.Session == s })
+	switch {
+	case g == nil:
+		return refused("NOT_HOLDER"), nil
+	case g.Ending != "":
+		return Result{Outcome: "REFUSED", Refusal: "NOT_HOLDER", Ended: g.Ending, Detail: g.Detail}, nil
+	case c.Kind == "Convert":
+		return t.convert(g, c)
+	case c.Kind == "Renew":
+		g.renew(t.T)
+	default:
 		if g.Depth--; g.Depth == 0 {
 			return t.release(g, "RELEASED", ""), nil
 		}
-		return Result{Outcome: "DONE", Grant: t.info(g)}, nil
-	case "Renew":
-		if g.Lease > 0 {
-			g.LeaseAt = max(g.LeaseAt, t.T+g.Lease)
-		}
-		return Result{Outcome: "DONE", Grant: t.info(g)}, nil
 	}
-	if slices.ContainsFunc(t.Order, func(w *Request) bool { return w.Converts == g }) {
-		return refused("CONVERSION_WAITING"), nil
+	return Result{Outcome: "DONE", Grant: g.info()}, nil
+}
+
+func (t *Table) acquire(s *Session, c Command) (Result, *Request) {
+	r := &Request{Session: s, Owner: Owner{s.ID, c.Owner}, ID: c.Request, Arrival: t.at, Command: c,
+		Claims: full(c.Claims), Passed: map[Index]bool{}}
+	if t.covering(r.Owner, c.Claims) != nil {
+		return t.atOnce(r, "granted"), nil
 	}
+	have := len(without(t.Grants, func(g *Grant) bool { return g.Session != s })) +
+		len(without(t.Order, func(w *Request) bool { return w.Session != s || w.Converts != nil }))
+	if most := t.Limits.GrantsPerSession; have >= int(most) {
+		return Result{Outcome: "REFUSED", Refusal: "QUOTA_EXCEEDED", Limit: most}, nil
+	}
+	r.Pure = !slices.ContainsFunc(c.Claims, func(c Claim) bool {
+		m := t.mode(r.Owner, c.Name)
+		return m == None || covers(m, c.Mode)
+	})
+	return t.arrive(r)
+}
+
+func (t *Table) convert(g *Grant, c Command) (Result, *Request) {
+	r := &Request{Session: g.Session, Owner: g.Owner, ID: c.Request, Arrival: t.at, Command: c,
+		Pure: true, Converts: g, Passed: map[Index]bool{}}
 	old := modeOf(g.Named, g.claim(c))
+	named, claims := g.converted(c)
 	switch {
+	case slices.ContainsFunc(t.Order, func(w *Request) bool { return w.Converts == g }):
+		return refused("CONVERSION_WAITING"), nil
 	case old == None:
 		return refused("NO_SUCH_CLAIM"), nil
-	case c.Mode == None && len(g.Named) == 1:
+	case len(named) == 0:
 		return refused("LAST_CLAIM"), nil
 	case old == c.Mode:
-		return Result{Outcome: "GRANTED", Grant: t.info(g)}, nil
+		return Result{Outcome: "GRANTED", Grant: g.info()}, nil
 	case covers(old, c.Mode):
-		g.Named, g.Claims = converted(g, c)
-		result := Result{Outcome: "GRANTED", Grant: t.info(g)}
-		r.Owner, r.Converts = g.Owner, g
-		t.event(t.about(r, "converted", result))
+		result := Result{Outcome: "GRANTED"}
+		g.Named, g.Claims = named, claims
+		result.Grant = g.info()
+		t.tell(r, "converted", result)
 		return result, nil
 	}
-	r.Owner, r.Converts, r.Pure = g.Owner, g, true
-	_, claims := converted(g, c)
-	for _, n := range claims {
-		if modeOf(g.Claims, n.Name) != n.Mode {
-			r.Claims = append(r.Claims, n)
-		}
-	}
+	r.Claims = without(claims, func(n Claim) bool { return modeOf(g.Claims, n.Name) == n.Mode })
 	return t.arrive(r)
 }
 
 // atOnce grants a request on arrival.
-func (t *Table) atOnce(r *Request) Result {
-	result := t.granted(r)
+func (t *Table) atOnce(r *Request, kind string) Result {
+	result := t.grant(r)
 	if result.Outcome == "GRANTED" {
-		kind := "granted"
-		if r.Converts != nil {
-			kind = "converted"
-		}
-		t.event(t.about(r, kind, result))
+		t.tell(r, kind, result)
 	}
 	return result
 }
@@ -380,29 +313,30 @@ func (t *Table) atOnce(r *Request) Result {
 // arrive grants a newcomer, turns it away, or gives it a place in the order (HF-4.3, HF-4.6).
 func (t *Table) arrive(r *Request) (Result, *Request) {
 	i := place(t.Order, r)
-	blockers := t.blockers(r, i)
-	if len(blockers) == 0 {
+	obstacles := t.obstacles(r, i)
+	if len(obstacles) == 0 {
 		t.pass(r, t.Order[i:])
-		result := t.atOnce(r)
+		kind := "granted"
+		if r.Converts != nil {
+			kind = "converted"
+		}
+		result := t.atOnce(r, kind)
 		t.limit()
 		return result, nil
 	}
 	if r.Command.Wait == 0 {
-		return Result{Outcome: "HELD", Blockers: blockers}, nil
+		return Result{Outcome: "HELD"}.blocked(obstacles), nil
 	}
 	for _, c := range r.Claims {
-		n := uint32(0)
-		for _, w := range t.Order {
-			if w.Session.Namespace == r.Session.Namespace && modeOf(w.Claims, c.Name) != None {
-				n++
-			}
-		}
-		if n >= t.Limits.WaitersPerName {
-			return Result{Outcome: "REFUSED", Refusal: "QUEUE_FULL", Name: c.Name, Limit: t.Limits.WaitersPerName}, nil
+		waiters := without(t.Order, func(w *Request) bool {
+			return w.Session.Namespace != r.Session.Namespace || modeOf(w.Claims, c.Name) == None
+		})
+		if most := t.Limits.WaitersPerName; len(waiters) >= int(most) {
+			return Result{Outcome: "REFUSED", Refusal: "QUEUE_FULL", Name: c.Name, Limit: most}, nil
 		}
 	}
 	r.LimitAt = t.T + r.Command.Wait
-	t.event(t.about(r, "queued", Result{}))
+	t.tell(r, "queued", Result{})
 	t.move(r, i)
 	t.limit()
 	return Result{}, r

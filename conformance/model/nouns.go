@@ -4,27 +4,104 @@
 package model
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
 
-// Millis is cluster time; Index is the place of a command in the log.
+// The nouns of the service. Kinds, outcomes, refusals and reasons are words.
 type (
-	Millis = int64
+	Millis = int64 // cluster time
 	Index  struct {
 		Entry  uint64
 		Offset uint32
 	}
+	Owner struct { // HF-2.4
+		Session uint64
+		Key     string
+	}
+	Mode  uint8
+	Claim struct {
+		Name string
+		Mode Mode
+	}
+	Limits struct{ WaitersPerName, GrantsPerSession, SessionsPerPrincipal uint32 } // HF-12
+	Tuning struct{ Work, Overtaking, Answers, Deadlocks int }                      // HF-2.3a, 4.6, 7.2, 8.5
+	Batch  struct {
+		Index    uint64
+		Stamp    Millis
+		Commands []Command
+	}
+	Command struct { // Kind says which fields count
+		Kind, Principal, Namespace, Nonce, Owner, Metadata, Name, Reason string
+		Session, Request, Acked                                          uint64
+		Claims                                                           []Claim
+		Wait, Lease, MaxHold, LockDelay, TTL                             Millis
+		Priority                                                         int32
+		ReleaseOwner, NoReentry, Abandon                                 bool
+		Grant                                                            int64
+		Mode                                                             Mode
+		Number                                                           uint32
+		Limits                                                           Limits
+	}
+	GrantInfo struct {
+		ID, Token                 int64
+		Claims                    []Claim
+		Depth                     uint32
+		SessionAt, LeaseAt, MaxAt Millis
+	}
+	Blocker struct {
+		Kind, Name string // holder, ghost, waiter
+		Mode       Mode
+		Owner      Owner
+		Grant      int64
+		Request    uint64
+		Arrival    Index
+	}
+	Step struct {
+		Owner   Owner
+		Request uint64
+		Arrival Index
+		Name    string
+		Mode    Mode
+	}
+	Result struct {
+		At, Arrival                           Index
+		Outcome, Refusal, Ended, Detail, Name string
+		First, Session, Floor                 uint64
+		TTL, SessionDeadline                  Millis
+		Grant                                 GrantInfo
+		Position, BlockersTotal               int
+		Blockers                              []Blocker
+		Cycle                                 []Step
+		Limit                                 uint32
+	}
+	Event struct {
+		Kind, Namespace string
+		Owner           Owner
+		Request         uint64
+		Arrival, Victim Index
+		Converts        int64
+		Claims          []Claim
+		Result          Result
+	}
+	Effects struct {
+		Time    Millis
+		Results []Result
+		Events  []Event
+		Backlog bool
+	}
 )
 
-func (a Index) before(b Index) bool {
-	return a.Entry < b.Entry || a.Entry == b.Entry && a.Offset < b.Offset
+func (a Index) compare(b Index) int {
+	return cmp.Or(cmp.Compare(a.Entry, b.Entry), cmp.Compare(a.Offset, b.Offset))
 }
 
-// Mode says how a name is held. The order of the constants is used by join.
-type Mode uint8
+func (a Owner) compare(b Owner) int {
+	return cmp.Or(cmp.Compare(a.Session, b.Session), strings.Compare(a.Key, b.Key))
+}
 
-// The modes (HF-3.1).
+// The modes, in an order that join uses, and the table of HF-3.1.
 const (
 	None Mode = iota
 	IS
@@ -34,12 +111,9 @@ const (
 	X
 )
 
-// together is the table of HF-3.1.
 var together = map[[2]Mode]bool{
-	{IS, IS}: true, {IS, IX}: true, {IS, S}: true, {IS, SIX}: true,
-	{IX, IS}: true, {IX, IX}: true,
-	{S, IS}: true, {S, S}: true,
-	{SIX, IS}: true,
+	{IS, IS}: true, {IS, IX}: true, {IS, S}: true, {IS, SIX}: true, {IX, IS}: true, {IX, IX}: true,
+	{S, IS}: true, {S, S}: true, {SIX, IS}: true,
 }
 
 func compatible(a, b Mode) bool { return a == None || b == None || together[[2]Mode{a, b}] }
@@ -56,39 +130,18 @@ func join(a, b Mode) Mode {
 	return m
 }
 
-// Claim is a name and a mode.
-type Claim struct {
-	Name string
-	Mode Mode
-}
-
 func modeOf(claims []Claim, name string) Mode {
-	for _, c := range claims {
-		if c.Name == name {
-			return c.Mode
-		}
-	}
-	return None
+	return find(claims, func(c Claim) bool { return c.Name == name }).Mode
 }
 
-// with returns the claims with one more joined in, by name.
+// with returns the claims, by name, with the mode on one name joined with another.
 func with(claims []Claim, name string, mode Mode) []Claim {
-	mode = join(mode, modeOf(claims, name))
-	return byName(append(without(claims, name), Claim{name, mode}))
+	c := Claim{name, join(mode, modeOf(claims, name))}
+	return sorted(append(without(claims, func(c Claim) bool { return c.Name == name }), c), byName)
 }
 
-func without(claims []Claim, name string) []Claim {
-	return slices.DeleteFunc(slices.Clone(claims), func(c Claim) bool { return c.Name == name })
-}
-
-func byName(claims []Claim) []Claim {
-	slices.SortFunc(claims, func(a, b Claim) int { return strings.Compare(a.Name, b.Name) })
-	return claims
-}
-
-// full adds what the named claims imply on their ancestors (HF-3.3).
-func full(named []Claim) []Claim {
-	all := named
+// full adds what claims imply on the ancestors of their names (HF-3.3).
+func full(named []Claim) (all []Claim) {
 	for _, c := range named {
 		implied := IX
 		if c.Mode == S || c.Mode == IS {
@@ -99,126 +152,25 @@ func full(named []Claim) []Claim {
 				all = with(all, c.Name[:i], implied)
 			}
 		}
+		all = with(all, c.Name, c.Mode)
 	}
-	return byName(slices.Clone(all))
+	return all
 }
 
-// Command is one change of the state; Kind says which, and which fields count.
-type Command struct {
-	Kind      string // as the types of the log: Bootstrap, OpenSession, RenewSession, ...
-	Principal string
-	Session   uint64
-	Request   uint64
-	Acked     uint64
-
-	Owner                   string
-	Claims                  []Claim
-	Wait                    Millis
-	Priority                int32
-	Lease, MaxHold          Millis
-	LockDelay               Millis
-	ReleaseOwner, NoReentry bool
-	Metadata, Nonce         string
-	Namespace               string
-	TTL                     Millis
-
-	Grant   int64
-	Name    string // Convert; "" is the only claim
-	Mode    Mode   // Convert; None drops the name
-	Abandon bool
-	Reason  string // RevokeGrant, RevokeSession
-	Number  uint32 // SetSemantics, RaiseEpoch
-	Limits  Limits
+// Helpers that leave the list they are given as it is.
+func find[T any](list []T, is func(T) bool) (none T) {
+	if i := slices.IndexFunc(list, is); i >= 0 {
+		return list[i]
+	}
+	return none
 }
 
-// Limits are those that are state (HF-12).
-type Limits struct{ WaitersPerName, GrantsPerSession, SessionsPerPrincipal uint32 }
+func without[T any](list []T, is func(T) bool) []T { return slices.DeleteFunc(slices.Clone(list), is) }
 
-// Batch is one entry of the log.
-type Batch struct {
-	Index    uint64
-	Stamp    Millis
-	Commands []Command
-}
+func drop[T comparable](list []T, x T) []T { return without(list, func(y T) bool { return x == y }) }
 
-// Owner is one line of work (HF-2.4).
-type Owner struct {
-	Session uint64
-	Key     string
-}
-
-func (a Owner) less(b Owner) bool {
-	return a.Session < b.Session || a.Session == b.Session && a.Key < b.Key
-}
-
-// GrantInfo shows a grant; ID 0 is none.
-type GrantInfo struct {
-	ID, Token               int64
-	Claims                  []Claim
-	Depth                   uint32
-	SessionAt, LeaseAt, Max Millis
-}
-
-// Blocker is one holder, ghost or waiter in the way, on one name.
-type Blocker struct {
-	Kind    string // holder, ghost, waiter
-	Name    string
-	Mode    Mode
-	Owner   Owner // not of a ghost
-	Grant   int64
-	Request uint64
-	Arrival Index
-
-	place  int  // of a waiter
-	ending bool // of a holder
-}
-
-// Step is one owner of a cycle with the wait that holds it there.
-type Step struct {
-	Owner   Owner
-	Request uint64
-	Arrival Index
-	Name    string
-	Mode    Mode
-}
-
-// Result is the answer to a command, or the final outcome of a wait.
-type Result struct {
-	At, Arrival     Index
-	First           uint64
-	Outcome         string // DONE, REFUSED, GRANTED, QUEUED, HELD, ...
-	Refusal         string // NOT_HOLDER, ...
-	Session         uint64
-	TTL             Millis
-	SessionDeadline Millis
-	Grant           GrantInfo
-	Ended, Detail   string
-	Position        int
-	Blockers        []Blocker
-	BlockersTotal   int
-	Cycle           []Step
-	Name            string
-	Limit           uint32
-	Floor           uint64
-}
-
-// Event is something that happened.
-type Event struct {
-	Kind      string // queued, outcome, granted, converted, grant ended, session ended, deadlock
-	Owner     Owner
-	Namespace string
-	Request   uint64
-	Arrival   Index // queued, outcome
-	Converts  int64
-	Claims    []Claim
-	Result    Result // At; outcome: Outcome, Grant, Ended, Detail, Cycle
-	Victim    Index
-}
-
-// Effects is all that a batch did.
-type Effects struct {
-	Time    Millis
-	Results []Result
-	Events  []Event
-	Backlog bool
+func sorted[T any](list []T, compare func(a, b T) int) []T {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, compare)
+	return list
 }

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -16,37 +17,46 @@ func (t *Table) mode(o Owner, name string) Mode {
 	return m
 }
 
-// blockers are those in the way of a request at a place of the order (HF-4.2, HF-4.3). Modes of
-// grants are looked at one by one: a join is compatible with what all its parts are.
-func (t *Table) blockers(r *Request, place int) (all []Blocker) {
-	ns := r.Session.Namespace
-	open := slices.DeleteFunc(slices.Clone(r.Claims), func(c Claim) bool {
-		return covers(t.mode(r.Owner, c.Name), c.Mode)
-	})
-	for _, c := range open {
+// obstacle is a blocker with what is no part of the answer.
+type obstacle struct {
+	Blocker
+	ending bool // grant
+	place  int  // of a waiter
+}
+
+// obstacles are in the way of a request at a place of the order (HF-4.2, HF-4.3). Modes of grants
+// are looked at one by one: a join is compatible with what all its parts are.
+func (t *Table) obstacles(r *Request, place int) (holders []obstacle) {
+	var ghosts, waiters []obstacle
+	for _, c := range r.Claims {
+		if covers(t.mode(r.Owner, c.Name), c.Mode) {
+			continue
+		}
+		against := func(namespace string, claims []Claim) Mode {
+			if m := modeOf(claims, c.Name); namespace == r.Session.Namespace && !compatible(m, c.Mode) {
+				return m
+			}
+			return None
+		}
 		for _, g := range t.Grants {
-			if m := modeOf(g.Claims, c.Name); g.Session.Namespace == ns && g.Owner != r.Owner && !compatible(m, c.Mode) {
-				all = append(all, Blocker{Kind: "holder", Name: c.Name, Mode: m, Owner: g.Owner,
-					Grant: g.ID, ending: g.Ending != ""})
+			if m := against(g.Session.Namespace, g.Claims); m != None && g.Owner != r.Owner {
+				b := Blocker{Kind: "holder", Name: c.Name, Mode: m, Owner: g.Owner, Grant: g.ID}
+				holders = append(holders, obstacle{Blocker: b, ending: g.Ending != ""})
 			}
 		}
-	}
-	for _, c := range open {
 		for _, g := range t.Ghosts {
-			if m := modeOf(g.Claims, c.Name); g.Namespace == ns && !compatible(m, c.Mode) {
-				all = append(all, Blocker{Kind: "ghost", Name: c.Name, Mode: m, Grant: g.ID})
+			if m := against(g.Namespace, g.Claims); m != None {
+				ghosts = append(ghosts, obstacle{Blocker: Blocker{Kind: "ghost", Name: c.Name, Mode: m, Grant: g.ID}})
 			}
 		}
-	}
-	for _, c := range open {
 		for i, w := range t.Order[:place] {
-			if m := modeOf(w.Claims, c.Name); t.conflict(r, w, c.Name) {
-				all = append(all, Blocker{Kind: "waiter", Name: c.Name, Mode: m, Owner: w.Owner,
-					Request: w.ID, Arrival: w.Arrival, place: i})
+			if t.conflict(r, w, c.Name) {
+				b := Blocker{"waiter", c.Name, modeOf(w.Claims, c.Name), w.Owner, 0, w.ID, w.Arrival}
+				waiters = append(waiters, obstacle{Blocker: b, place: i})
 			}
 		}
 	}
-	return all
+	return slices.Concat(holders, ghosts, waiters)
 }
 
 // conflict tells whether two requests are against each other on a name (HF-4.3).
@@ -57,7 +67,7 @@ func (t *Table) conflict(a, b *Request, name string) bool {
 }
 
 func (t *Table) grantable(r *Request) bool {
-	return len(t.blockers(r, slices.Index(t.Order, r))) == 0
+	return len(t.obstacles(r, slices.Index(t.Order, r))) == 0
 }
 
 // higher compares ranks (HF-4.4).
@@ -71,7 +81,7 @@ func higher(a, b *Request) bool {
 	case a.Command.Priority != b.Command.Priority:
 		return a.Command.Priority > b.Command.Priority
 	}
-	return a.Arrival.before(b.Arrival)
+	return byArrival(a, b) < 0
 }
 
 // place is where a newcomer stands: after the last waiter whose rank is not lower.
@@ -87,13 +97,9 @@ func place(order []*Request, r *Request) int {
 // pass counts that r went ahead of others (HF-4.6).
 func (t *Table) pass(r *Request, passed []*Request) {
 	for _, c := range r.Claims {
-		for _, w := range byArrival(passed) {
-			if t.conflict(r, w, c.Name) {
-				if w.Arrival.before(r.Arrival) {
-					w.Passed[r.Arrival] = true
-				}
-				break
-			}
+		first := find(sorted(passed, byArrival), func(w *Request) bool { return t.conflict(r, w, c.Name) })
+		if first != nil && byArrival(first, r) < 0 {
+			first.Passed[r.Arrival] = true
 		}
 	}
 }
@@ -101,7 +107,7 @@ func (t *Table) pass(r *Request, passed []*Request) {
 // move gives r a place and counts whom it passes there.
 func (t *Table) move(r *Request, place int) {
 	before := slices.Index(t.Order, r)
-	t.Order = slices.DeleteFunc(slices.Clone(t.Order), func(o *Request) bool { return o == r })
+	t.Order = drop(t.Order, r)
 	if before < 0 {
 		before = len(t.Order)
 	}
@@ -113,84 +119,82 @@ func (t *Table) move(r *Request, place int) {
 
 // limit moves those who have reached the limit of HF-4.6, the earliest first.
 func (t *Table) limit() {
-	for {
-		full := func(w *Request) bool { return len(w.Passed) >= t.tuning.Overtaking && !w.AtLimit }
-		all := byArrival(t.Order)
-		i := slices.IndexFunc(all, full)
-		if i < 0 {
-			return
-		}
-		w := all[i]
+	full := func(w *Request) bool { return len(w.Passed) >= t.tuning.Overtaking && !w.AtLimit }
+	for w := find(sorted(t.Order, byArrival), full); w != nil; w = find(sorted(t.Order, byArrival), full) {
 		w.AtLimit = true
-		t.move(w, place(slices.DeleteFunc(slices.Clone(t.Order), func(o *Request) bool { return o == w }), w))
+		t.move(w, place(drop(t.Order, w), w))
 	}
 }
 
 // covering is the grant that an acquire would re-enter (HF-5.1).
 func (t *Table) covering(o Owner, claims []Claim) *Grant {
-	for _, g := range t.Grants {
-		if g.Owner == o && g.Ending == "" && !slices.ContainsFunc(claims, func(c Claim) bool {
+	return find(t.Grants, func(g *Grant) bool {
+		return g.Owner == o && g.Ending == "" && !slices.ContainsFunc(claims, func(c Claim) bool {
 			return !covers(modeOf(g.Claims, c.Name), c.Mode)
-		}) {
-			return g
-		}
-	}
-	return nil
+		})
+	})
 }
 
-// granted makes the grant, re-enters one, or converts one, and returns the outcome.
-func (t *Table) granted(r *Request) Result {
+// grant makes a grant, re-enters one, or converts one, and returns the outcome.
+func (t *Table) grant(r *Request) Result {
 	c, s, g := r.Command, r.Session, r.Converts
-	if g == nil {
-		g = t.covering(r.Owner, c.Claims)
-		if g != nil && c.NoReentry {
-			held := Result{Outcome: "HELD", BlockersTotal: len(c.Claims)}
-			for _, n := range byName(slices.Clone(c.Claims)) {
-				held.Blockers = append(held.Blockers, Blocker{Kind: "holder", Name: n.Name,
-					Mode: modeOf(g.Claims, n.Name), Owner: g.Owner, Grant: g.ID})
-			}
-			held.Blockers = held.Blockers[:min(16, len(held.Blockers))]
-			return held
-		}
-		if g == nil {
-			id := t.token()
-			g = &Grant{ID: id, Token: id, Session: s, Owner: r.Owner, Claims: full(c.Claims), Lease: c.Lease,
-				Named: byName(slices.Clone(c.Claims)), Delay: c.LockDelay, Metadata: c.Metadata, Since: t.T}
-			if c.Lease > 0 {
-				g.LeaseAt = t.T + c.Lease
-			}
-			if c.MaxHold > 0 {
-				g.MaxAt = t.T + c.MaxHold
-			}
-			t.Grants = append(t.Grants, g)
-		} else if g.Lease > 0 && c.Lease > 0 {
-			g.Lease, g.LeaseAt = max(g.Lease, c.Lease), max(g.LeaseAt, t.T+c.Lease)
-		}
-		g.Depth++
-		if s.Implicit && r.ID == 1 {
-			s.grant, s.Deadline = g.ID, t.T+s.TTL
-		}
-	} else {
-		g.Named, g.Claims = converted(g, c)
+	if g != nil {
+		g.Named, g.Claims = g.converted(c)
 		g.Token = t.token()
+		return Result{Outcome: "GRANTED", Grant: g.info()}
 	}
-	return Result{Outcome: "GRANTED", Grant: t.info(g)}
+	g = t.covering(r.Owner, c.Claims)
+	switch {
+	case g != nil && c.NoReentry:
+		var self []obstacle
+		for _, n := range sorted(c.Claims, byName) {
+			b := Blocker{Kind: "holder", Name: n.Name, Mode: modeOf(g.Claims, n.Name), Owner: g.Owner, Grant: g.ID}
+			self = append(self, obstacle{Blocker: b})
+		}
+		return Result{Outcome: "HELD"}.blocked(self)
+	case g == nil:
+		id := t.token()
+		g = &Grant{ID: id, Token: id, Session: s, Owner: r.Owner, Named: sorted(c.Claims, byName), Since: t.T,
+			Claims: full(c.Claims), Lease: c.Lease, Delay: c.LockDelay, Metadata: c.Metadata}
+		g.renew(t.T)
+		if c.MaxHold > 0 {
+			g.MaxAt = t.T + c.MaxHold
+		}
+		t.Grants = append(t.Grants, g)
+	case g.Lease > 0 && c.Lease > 0:
+		g.LeaseAt = max(g.LeaseAt, t.T+c.Lease)
+		g.Lease = max(g.Lease, c.Lease)
+	}
+	g.Depth++
+	if s.Implicit && r.ID == 1 {
+		s.grant, s.Deadline = g.ID, t.T+s.TTL
+	}
+	return Result{Outcome: "GRANTED", Grant: g.info()}
 }
 
-func (t *Table) grant(r *Request) {
-	t.Order = slices.DeleteFunc(slices.Clone(t.Order), func(o *Request) bool { return o == r })
-	t.finish(r, t.granted(r))
+func (g *Grant) renew(now Millis) {
+	if g.Lease > 0 {
+		g.LeaseAt = max(g.LeaseAt, now+g.Lease)
+	}
 }
 
-func converted(g *Grant, c Command) (named, claims []Claim) {
-	named = without(g.Named, g.claim(c))
+func (r Result) blocked(by []obstacle) Result {
+	for _, o := range by[:min(16, len(by))] {
+		r.Blockers = append(r.Blockers, o.Blocker)
+	}
+	r.BlockersTotal = len(by)
+	return r
+}
+
+// converted are the claims of a grant after a conversion; claim is the name that it changes (HF-5.2).
+func (g *Grant) converted(c Command) (named, claims []Claim) {
+	named = without(g.Named, func(n Claim) bool { return n.Name == g.claim(c) })
 	if c.Mode != None {
 		named = with(named, g.claim(c), c.Mode)
 	}
 	return named, full(named)
 }
 
-// claim is the name that a conversion changes.
 func (g *Grant) claim(c Command) string {
 	if c.Name == "" && len(g.Named) == 1 {
 		return g.Named[0].Name
@@ -198,30 +202,34 @@ func (g *Grant) claim(c Command) string {
 	return c.Name
 }
 
+// Converted is the name that a waiting conversion changes.
+func (r *Request) Converted() string { return r.Converts.claim(r.Command) }
+
 func (t *Table) token() int64 {
 	t.Counter++
 	return int64(t.Epoch)<<48 | t.Counter
 }
 
-func (t *Table) info(g *Grant) GrantInfo {
+func (g *Grant) was() GrantInfo { return GrantInfo{ID: g.ID, Token: g.Token, Claims: g.Named, Depth: g.Depth} }
+
+func (g *Grant) info() GrantInfo {
 	return GrantInfo{g.ID, g.Token, g.Named, g.Depth, g.Session.Deadline, g.LeaseAt, g.MaxAt}
 }
 
 // edge is one reason for which one owner waits for another (HF-8.1).
 type edge struct {
-	from, to Owner
-	bearer   *Request
-	on       Blocker
-	soft     bool
-	place    int
+	from   Owner
+	bearer *Request
+	place  int // of the bearer
+	on     obstacle
 }
 
 func (t *Table) edges(namespace string) (all []edge) {
 	for i, r := range t.Order {
 		if r.Session.Namespace == namespace {
-			for _, b := range t.blockers(r, i) {
-				if b.Kind == "waiter" || b.Kind == "holder" && !b.ending {
-					all = append(all, edge{r.Owner, b.Owner, r, b, b.Kind == "waiter", i})
+			for _, o := range t.obstacles(r, i) {
+				if o.Kind != "ghost" && !o.ending {
+					all = append(all, edge{r.Owner, r, i, o})
 				}
 			}
 		}
@@ -229,18 +237,16 @@ func (t *Table) edges(namespace string) (all []edge) {
 	return all
 }
 
-// reaches tells whether a path leads from one owner to another, of at least one edge.
+// reaches tells whether a path of at least one edge leads from one owner to another.
 func reaches(edges []edge, from, to Owner) bool {
 	reached := []Owner{from}
 	for i := 0; i < len(reached); i++ {
 		for _, e := range edges {
-			if e.from == reached[i] {
-				if e.to == to {
-					return true
-				}
-				if !slices.Contains(reached, e.to) {
-					reached = append(reached, e.to)
-				}
+			if e.from == reached[i] && e.on.Owner == to {
+				return true
+			}
+			if e.from == reached[i] && !slices.Contains(reached, e.on.Owner) {
+				reached = append(reached, e.on.Owner)
 			}
 		}
 	}
@@ -249,27 +255,21 @@ func reaches(edges []edge, from, to Owner) bool {
 
 // cycle is the shortest cycle, and the least of those, written from its least owner (HF-8.2).
 func cycle(edges []edge) []Owner {
-	edges = slices.DeleteFunc(slices.Clone(edges), func(e edge) bool { return !reaches(edges, e.to, e.from) })
-	slices.SortFunc(edges, func(a, b edge) int {
-		return cmpOr(int64(a.from.Session)-int64(b.from.Session), int64(strings.Compare(a.from.Key, b.from.Key)),
-			int64(a.to.Session)-int64(b.to.Session), int64(strings.Compare(a.to.Key, b.to.Key)))
+	edges = sorted(without(edges, func(e edge) bool { return !reaches(edges, e.on.Owner, e.from) }), func(a, b edge) int {
+		return cmp.Or(a.from.compare(b.from), a.on.Owner.compare(b.on.Owner))
 	})
 	var search func(path []Owner, length int) []Owner
-	search = func(path []Owner, length int) []Owner {
+	search = func(path []Owner, length int) (found []Owner) {
 		for _, e := range edges {
-			if e.from != path[len(path)-1] {
-				continue
-			}
-			if e.to == path[0] && len(path) == length {
-				return path
-			}
-			if len(path) < length && path[0].less(e.to) && !slices.Contains(path, e.to) {
-				if found := search(append(slices.Clone(path), e.to), length); found != nil {
-					return found
-				}
+			switch {
+			case found != nil || e.from != path[len(path)-1]:
+			case e.on.Owner == path[0] && len(path) == length:
+				found = path
+			case len(path) < length && path[0].compare(e.on.Owner) < 0 && !slices.Contains(path, e.on.Owner):
+				found = search(append(slices.Clone(path), e.on.Owner), length)
 			}
 		}
-		return nil
+		return found
 	}
 	for length := 2; len(edges) > 0; length++ {
 		for _, e := range edges {
@@ -281,57 +281,52 @@ func cycle(edges []edge) []Owner {
 	return nil
 }
 
-// resolve resolves one cycle of the namespace, if there is one (HF-8.3).
+// sooner compares who is to be the victim (HF-8.3).
+func sooner(a, b *Request) int {
+	return cmp.Or(cmp.Compare(a.Command.Priority, b.Command.Priority), byArrival(b, a))
+}
+
+// resolve resolves one cycle of the namespace, if there is one (HF-8.3, HF-8.4).
 func (t *Table) resolve(namespace string) bool {
-	edges := t.edges(namespace)
-	owners := cycle(edges)
+	all := t.edges(namespace)
+	owners := cycle(all)
 	if owners == nil {
 		return false
 	}
 	var soft []edge
 	var steps []Step
-	var victim *Request
-	less := func(a, b *Request) bool { // a rather than b is to be the victim
-		return b == nil || a.Command.Priority < b.Command.Priority ||
-			a.Command.Priority == b.Command.Priority && b.Arrival.before(a.Arrival)
-	}
+	var bearers []*Request
 	for i, from := range owners {
-		var bearer *Request
-		var on Blocker
-		for _, e := range edges {
-			if e.from == from && e.to == owners[(i+1)%len(owners)] {
-				if e.bearer != bearer && less(e.bearer, bearer) || e.bearer == bearer && e.on.Name < on.Name {
-					bearer, on = e.bearer, e.on
-				}
-				if e.soft && !slices.ContainsFunc(soft, func(s edge) bool { return s.place == e.place && s.on.place == e.on.place }) {
-					soft = append(soft, e)
-				}
-			}
-		}
-		steps = append(steps, Step{from, bearer.ID, bearer.Arrival, on.Name, modeOf(bearer.Claims, on.Name)})
-		if less(bearer, victim) {
-			victim = bearer
-		}
+		edges := without(all, func(e edge) bool { return e.from != from || e.on.Owner != owners[(i+1)%len(owners)] })
+		edges = sorted(edges, func(a, b edge) int {
+			return cmp.Or(sooner(a.bearer, b.bearer), strings.Compare(a.on.Name, b.on.Name))
+		})
+		r, name := edges[0].bearer, edges[0].on.Name
+		steps, bearers = append(steps, Step{from, r.ID, r.Arrival, name, modeOf(r.Claims, name)}), append(bearers, r)
+		soft = append(soft, without(edges, func(e edge) bool { return e.on.Kind != "waiter" })...)
 	}
-	slices.SortFunc(soft, func(a, b edge) int { return cmpOr(int64(a.place-b.place), int64(a.on.place-b.on.place)) })
+	sameEdge := func(a, b edge) bool { return a.place == b.place && a.on.place == b.on.place }
+	soft = slices.CompactFunc(sorted(soft, func(a, b edge) int {
+		return cmp.Or(cmp.Compare(a.place, b.place), cmp.Compare(a.on.place, b.on.place))
+	}), sameEdge)
 	for _, e := range soft[:min(64, len(soft))] {
-		if t.turn(e, edges) {
+		if t.turn(e, all) {
 			t.report(namespace, steps, Index{})
+			t.limit()
 			return true
 		}
 	}
+	victim := slices.MinFunc(bearers, sooner)
 	t.report(namespace, steps, victim.Arrival)
 	t.finish(victim, Result{Outcome: "DEADLOCK_VICTIM", Cycle: steps})
-	if victim.Command.ReleaseOwner {
-		for _, r := range byArrival(t.Order) {
-			if r.Owner == victim.Owner {
-				t.finish(r, Result{Outcome: "CANCELLED", Ended: "DEADLOCK_VICTIM"})
-			}
+	for _, r := range sorted(t.Order, byArrival) {
+		if victim.Command.ReleaseOwner && r.Owner == victim.Owner {
+			t.finish(r, Result{Outcome: "CANCELLED", Ended: "DEADLOCK_VICTIM"})
 		}
-		for _, g := range t.Grants {
-			if g.Owner == victim.Owner {
-				t.endLater(g, "DEADLOCK_VICTIM", "")
-			}
+	}
+	for _, g := range t.Grants {
+		if victim.Command.ReleaseOwner && g.Owner == victim.Owner {
+			t.endLater(g, "DEADLOCK_VICTIM", "")
 		}
 	}
 	return true
@@ -345,26 +340,23 @@ func (t *Table) report(namespace string, steps []Step, victim Index) {
 
 // turn moves the waiter that bears a soft edge ahead of the one it points at, if it may.
 func (t *Table) turn(e edge, edges []edge) bool {
-	old, passed := t.Order, t.Order[e.on.place:e.place]
-	for _, w := range passed {
-		if w.AtLimit && t.against(e.bearer, w) && !reaches(edges, w.Owner, e.from) {
+	old := t.Order
+	for _, w := range old[e.on.place:e.place] {
+		against := func(c Claim) bool { return t.conflict(e.bearer, w, c.Name) }
+		if w.AtLimit && slices.ContainsFunc(e.bearer.Claims, against) && !reaches(edges, w.Owner, e.from) {
 			return false
 		}
 	}
-	t.Order = slices.Insert(slices.Delete(slices.Clone(old), e.place, e.place+1), e.on.place, e.bearer)
+	t.Order = slices.Insert(drop(old, e.bearer), e.on.place, e.bearer)
 	after := t.edges(e.bearer.Session.Namespace)
 	t.Order = old
 	for _, n := range after {
-		added := !slices.ContainsFunc(edges, func(o edge) bool { return o.from == n.from && o.to == n.to })
-		if n.from == e.from && n.to == e.to || added && reaches(after, n.to, n.from) {
+		same := func(o edge) bool { return o.from == n.from && o.on.Owner == n.on.Owner }
+		added := !slices.ContainsFunc(edges, same)
+		if same(e) || added && reaches(after, n.on.Owner, n.from) {
 			return false
 		}
 	}
 	t.move(e.bearer, e.on.place)
-	t.limit()
 	return true
-}
-
-func (t *Table) against(a, b *Request) bool {
-	return slices.ContainsFunc(a.Claims, func(c Claim) bool { return t.conflict(a, b, c.Name) })
 }

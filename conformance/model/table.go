@@ -1,203 +1,165 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
-// Tuning holds the numbers of SEMANTICS, so that tests can make them small.
-type Tuning struct{ Work, Overtaking, Answers, Deadlocks int }
-
-// Session is a session, or what is remembered of one.
-type Session struct {
-	ID                   uint64
-	Namespace, Principal string
-	TTL, Deadline        Millis
-	Nonce, Metadata      string
-	Implicit             bool // HF-4.12
-	Floor                uint64
-	Kept                 []Answer
-	Ended, Detail        string
-	Since, EndedAt       Millis
-
-	grant int64  // of an implicit session
-	key   string // contents of the command that opened it
-}
-
-// Answer is a kept answer (HF-7.2); the contents of a cancel of an unseen id are empty.
-type Answer struct {
-	Request  uint64
-	contents string
-	waits    bool // of an acquire, a conversion, or a cancel
-	Result   Result
-}
-
-// Grant is a grant.
-type Grant struct {
-	ID, Token      int64
-	Session        *Session
-	Owner          Owner
-	Named, Claims  []Claim
-	Depth          uint32
-	Lease          Millis
-	LeaseAt, MaxAt Millis
-	Delay          Millis
-	Metadata       string
-	Since          Millis
-	Ending, Detail string // HF-2.3a
-}
-
-// Request is a waiting acquire or conversion.
-type Request struct {
-	Session     *Session
-	Owner       Owner
-	ID          uint64
-	Arrival     Index
-	Command     Command
-	Claims      []Claim // those it waits for, implied ones too
-	Pure        bool    // HF-4.4
-	AtLimit     bool
-	Passed      map[Index]bool
-	LimitAt     Millis
-	Converts    *Grant
-	Final       *Result
-	verdict     Result // decided, and still to be told
-	grantEnding bool   // told together with the end of the grant
-}
-
-// Ghost is what an unclean end left (HF-4.11).
-type Ghost struct {
-	ID        int64
-	Namespace string
-	Claims    []Claim
-	Until     Millis
-	due       bool
-}
-
-// end is one thing in the backlog: an end to carry out, or grants owed in a namespace.
-type end struct {
-	namespace string
-	session   *Session
-	wait      *Request
-	grant     *Grant
-	ghost     *Ghost
-}
-
-// Deadlock is one of the report (HF-8.5).
-type Deadlock struct {
-	At        Index
-	Time      Millis
-	Namespace string
-	Cycle     []Step
-	Victim    Index
-}
-
-// Table is the whole state.
-type Table struct {
-	T           Millis
-	Cluster     string
-	Epoch       uint32
-	Counter     int64
-	LastSession uint64
-	Limits      Limits
-	Sessions    []*Session // by id
-	Grants      []*Grant   // by id
-	Ghosts      []*Ghost   // by id
-	Order       []*Request // the order of each namespace, one within the other
-	Decided     []*Request // out of the order, their outcome not yet told
-	Deadlocks   []Deadlock
-	tuning      Tuning
-	backlog     []end
-	gone        map[int64]Result // why grants ended
-	marks       []*Session       // nonces that were cancelled before they were seen
-	at          Index
-	left        int // units of work left in this batch
-	events      []Event
-}
+type (
+	// Session is a session, or what is remembered of one; without ID, a nonce cancelled unseen.
+	Session struct {
+		ID                                                             uint64
+		Namespace, Principal, Nonce, Metadata, Ended, Detail, contents string
+		TTL, Deadline, Since, EndedAt                                  Millis
+		Implicit                                                       bool  // HF-4.12
+		grant                                                          int64 // of an implicit one
+		Floor                                                          uint64
+		Kept                                                           []Answer
+	}
+	// Answer is a kept answer (HF-7.2).
+	Answer struct {
+		Request        uint64
+		kind, contents string
+		Result         Result
+	}
+	// Grant is what an owner holds.
+	Grant struct {
+		ID, Token                    int64
+		Session                      *Session
+		Owner                        Owner
+		Named, Claims                []Claim
+		Depth                        uint32
+		Lease, LeaseAt, MaxAt, Since Millis
+		Delay                        Millis
+		Metadata, Ending, Detail     string
+	}
+	// Ghost is what an unclean end left.
+	Ghost struct {
+		ID        int64
+		Namespace string
+		Claims    []Claim
+		Until     Millis
+	}
+	// Request is a waiting acquire or conversion.
+	Request struct {
+		Session        *Session
+		Owner          Owner
+		ID             uint64
+		Arrival        Index
+		Command        Command
+		Claims         []Claim // for which it waits, implied ones too
+		Pure, AtLimit  bool    // HF-4.4
+		Passed         map[Index]bool
+		LimitAt        Millis
+		Converts       *Grant
+		verdict, Final Result // decided, and told
+	}
+	// Deadlock is one of the report (HF-8.5).
+	Deadlock struct {
+		At        Index
+		Time      Millis
+		Namespace string
+		Cycle     []Step
+		Victim    Index
+	}
+	// end is one thing of the backlog: an end to carry out, or grants owed in a namespace.
+	end struct {
+		at      Millis
+		kind    int
+		id      int64
+		session *Session
+		grant   *Grant
+		ghost   *Ghost
+		wait    *Request
+		word    string // reason, or namespace
+	}
+	// Table is the whole state.
+	Table struct {
+		T, Counter     int64
+		Cluster        string
+		Epoch          uint32
+		LastSession    uint64
+		Limits         Limits
+		Sessions       []*Session // by id
+		Grants         []*Grant   // by id
+		Ghosts         []*Ghost
+		Order, Decided []*Request // that of each namespace, mixed; out of it with an untold outcome
+		Deadlocks      []Deadlock
+		tuning         Tuning
+		backlog        []end
+		gone           map[int64]Result // why grants ended
+		at             Index
+		left           int // work that this batch may still do
+		events         []Event
+	}
+)
 
 // New returns an empty table.
 func New(tuning Tuning) *Table {
-	return &Table{tuning: tuning, gone: map[int64]Result{},
-		Limits: Limits{100_000, 100_000, 100_000}}
+	return &Table{tuning: tuning, gone: map[int64]Result{}, Limits: Limits{100_000, 100_000, 100_000}}
 }
 
 // Apply applies a batch, in the order of HF-2.8.
-func (t *Table) Apply(b Batch) Effects {
-	t.at, t.left, t.events = Index{Entry: b.Index}, t.tuning.Work, nil
-	t.T = max(t.T, b.Stamp)
-	forgotten := func(s *Session) bool { return s.Ended != "" && t.T >= s.EndedAt+600_000 }
+func (t *Table) Apply(b Batch) (fx Effects) {
+	t.T, t.at, t.left, t.events = max(t.T, b.Stamp), Index{Entry: b.Index}, t.tuning.Work, nil
 	for _, c := range b.Commands {
-		if s := t.named(c); s != nil && s.Ended == "" && s.Principal == c.Principal {
+		if s := t.named(c); s != nil && s.Ended == "" && s.Principal == c.Principal && c.Kind != "RevokeSession" {
 			s.Deadline = max(s.Deadline, t.T+s.TTL)
-			if g := t.held(s, c.Grant); g != nil && c.Kind == "Renew" && g.Lease > 0 && s.first(c, t) {
-				g.LeaseAt = max(g.LeaseAt, t.T+g.Lease)
+			g, known := t.held(s, c.Grant), s.kept(c.Request) != nil || t.waiting(s, c.Request) != nil
+			if c.Kind == "Renew" && g != nil && (c.Request == 0 || c.Request > max(s.Floor, c.Acked) && !known) {
+				g.renew(t.T)
 			}
 		}
 	}
-	t.Sessions = slices.DeleteFunc(t.Sessions, forgotten)
-	t.marks = slices.DeleteFunc(t.marks, forgotten)
+	t.Sessions = without(t.Sessions, func(s *Session) bool { return s.Ended != "" && t.T >= s.EndedAt+600_000 })
 	t.passDeadlines()
 	t.work()
-	fx := Effects{Time: t.T}
 	for i, c := range b.Commands {
 		t.at.Offset = uint32(i)
 		fx.Results = append(fx.Results, t.command(c))
 	}
-	fx.Events = t.events
-	fx.Backlog = slices.ContainsFunc(t.backlog, t.real) ||
-		slices.ContainsFunc(t.Order, func(r *Request) bool { return t.grantable(r) })
+	fx.Time, fx.Events = t.T, t.events
+	fx.Backlog = slices.ContainsFunc(t.backlog, t.real) || slices.ContainsFunc(t.Order, t.grantable)
 	return fx
 }
 
 // passDeadlines lets every deadline that T has reached take hold (HF-2.3a).
 func (t *Table) passDeadlines() {
-	type due struct {
-		at   Millis
-		kind int
-		id   uint64
-		then func()
-	}
-	var all []due
-	add := func(at Millis, kind int, id uint64, then func()) {
-		if at <= t.T && at > 0 {
-			all = append(all, due{at, kind, id, then})
-		}
-	}
+	var due []end
 	for _, s := range t.Sessions {
 		if s.Ended == "" {
-			add(s.Deadline, 0, s.ID, func() {
-				t.backlog = append(t.backlog, end{session: s})
-				t.endSession(s, "SESSION_EXPIRED", "")
-			})
+			due = append(due, end{at: s.Deadline, id: int64(s.ID), session: s})
 		}
 	}
 	for _, g := range t.Grants {
-		add(g.LeaseAt, 1, uint64(g.ID), func() { t.endLater(g, "LEASE_EXPIRED", "") })
-		add(g.MaxAt, 2, uint64(g.ID), func() { t.endLater(g, "MAX_HOLD_REACHED", "") })
+		due = append(due, end{at: g.LeaseAt, kind: 1, id: g.ID, grant: g, word: "LEASE_EXPIRED"},
+			end{at: g.MaxAt, kind: 2, id: g.ID, grant: g, word: "MAX_HOLD_REACHED"})
 	}
 	for _, g := range t.Ghosts {
-		if !g.due {
-			add(g.Until, 3, uint64(g.ID), func() { g.due, t.backlog = true, append(t.backlog, end{ghost: g}) })
+		if !slices.ContainsFunc(t.backlog, func(e end) bool { return e.ghost == g }) {
+			due = append(due, end{at: g.Until, kind: 3, id: g.ID, ghost: g})
 		}
 	}
-	for _, r := range byArrival(t.Order) {
-		add(r.LimitAt, 4, 0, func() { t.decide(r, Result{Outcome: "WAIT_LIMIT_REACHED"}) })
+	for _, r := range sorted(t.Order, byArrival) {
+		due = append(due, end{at: r.LimitAt, kind: 4, wait: r})
 	}
-	slices.SortStableFunc(all, func(a, b due) int {
-		return cmpOr(a.at-b.at, int64(a.kind-b.kind), int64(a.id)-int64(b.id))
-	})
-	for _, d := range all {
-		d.then()
-	}
-}
-
-func cmpOr(differences ...int64) int {
-	for _, d := range differences {
-		if d != 0 {
-			return int(max(-1, min(1, d)))
+	due = without(due, func(e end) bool { return e.at == 0 || e.at > t.T })
+	for _, e := range sorted(due, func(a, b end) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.kind, b.kind), cmp.Compare(a.id, b.id))
+	}) {
+		switch {
+		case e.session != nil:
+			t.expire(e.session, "SESSION_EXPIRED")
+		case e.grant != nil:
+			t.endLater(e.grant, e.word, "")
+		case e.ghost != nil:
+			t.backlog = append(t.backlog, e)
+		case e.wait != nil:
+			t.decide(e.wait, Result{Outcome: "WAIT_LIMIT_REACHED"})
 		}
 	}
-	return 0
 }
 
 // work takes ends from the backlog, each followed by the grants it allows.
@@ -205,63 +167,56 @@ func (t *Table) work() {
 	for len(t.backlog) > 0 && t.left > 0 {
 		e := t.backlog[0]
 		t.backlog = t.backlog[1:]
-		if !t.real(e) {
-			continue
-		}
-		ns := e.namespace
-		if ns == "" {
+		namespace := e.word
+		if t.real(e) {
 			t.left--
 			switch {
 			case e.session != nil:
-				ns = e.session.Namespace
-				t.event(Event{Kind: "session ended", Namespace: ns, Owner: Owner{Session: e.session.ID},
-					Result: Result{Ended: e.session.Ended, Detail: e.session.Detail}})
+				namespace = e.session.Namespace
+				t.sessionEnded(e.session)
 			case e.wait != nil:
-				ns = e.wait.Session.Namespace
+				namespace = e.wait.Session.Namespace
 				t.finish(e.wait, e.wait.verdict)
 			case e.grant != nil:
-				ns = e.grant.Session.Namespace
+				namespace = e.grant.Session.Namespace
 				t.endNow(e.grant)
 			case e.ghost != nil:
-				ns = e.ghost.Namespace
-				t.Ghosts = slices.DeleteFunc(t.Ghosts, func(g *Ghost) bool { return g == e.ghost })
+				namespace = e.ghost.Namespace
+				t.Ghosts = drop(t.Ghosts, e.ghost)
 			}
 		}
-		if t.settle(ns) {
-			t.backlog = append([]end{{namespace: ns}}, t.backlog...)
+		if t.settle(namespace) {
+			t.backlog = slices.Insert(drop(t.backlog, end{word: namespace}), 0, end{word: namespace})
 		}
 	}
 }
 
 // real tells whether an end is still to be carried out.
 func (t *Table) real(e end) bool {
-	switch {
-	case e.wait != nil:
-		return e.wait.Final == nil
-	case e.grant != nil:
-		return slices.Contains(t.Grants, e.grant)
-	case e.namespace != "":
-		return slices.ContainsFunc(t.Order, func(r *Request) bool {
-			return r.Session.Namespace == e.namespace && t.grantable(r)
-		})
-	}
-	return true
+	return e.session != nil || e.ghost != nil || slices.Contains(t.Grants, e.grant) || slices.Contains(t.Decided, e.wait)
 }
 
 // settle grants what can be granted and resolves cycles, until neither is left (HF-8.2). It
 // tells whether grants are owed because the work of this batch is used up.
 func (t *Table) settle(namespace string) bool {
 	for {
-		i := slices.IndexFunc(t.Order, func(r *Request) bool {
-			return r.Session.Namespace == namespace && t.grantable(r)
-		})
-		if i >= 0 && t.left > 0 {
+		r := find(t.Order, func(r *Request) bool { return r.Session.Namespace == namespace && t.grantable(r) })
+		if r != nil && t.left > 0 {
 			t.left--
-			t.grant(t.Order[i])
+			t.Order = drop(t.Order, r)
+			t.finish(r, t.grant(r))
 		} else if !t.resolve(namespace) {
-			return i >= 0
+			if r == nil {
+				t.backlog = drop(t.backlog, end{word: namespace})
+			}
+			return r != nil
 		}
 	}
+}
+
+func (t *Table) expire(s *Session, reason string) {
+	t.backlog = append(t.backlog, end{session: s})
+	t.endSession(s, reason, "")
 }
 
 // endSession ends a session for all that follows; what it waited for and held goes to the backlog.
@@ -271,7 +226,7 @@ func (t *Table) endSession(s *Session, reason, detail string) {
 	if reason == "REVOKED" {
 		outcome = "REVOKED"
 	}
-	for _, r := range byArrival(t.Order) {
+	for _, r := range sorted(t.Order, byArrival) {
 		if r.Session == s {
 			t.decide(r, Result{Outcome: outcome, Ended: reason, Detail: detail})
 		}
@@ -283,13 +238,17 @@ func (t *Table) endSession(s *Session, reason, detail string) {
 	}
 }
 
-// decide takes a request out of the order; its outcome is told when the backlog comes to it.
+func (t *Table) sessionEnded(s *Session) {
+	t.event(Event{Kind: "session ended", Namespace: s.Namespace, Owner: Owner{Session: s.ID},
+		Result: Result{Ended: s.Ended, Detail: s.Detail}})
+}
+
+// decide takes a request out of the order; its outcome is told when the backlog comes to it, or
+// to the grant that was to be converted.
 func (t *Table) decide(r *Request, verdict Result) {
-	if i := slices.Index(t.Order, r); i >= 0 {
-		t.Order = slices.Delete(slices.Clone(t.Order), i, i+1)
-		t.Decided = append(t.Decided, r)
-		r.verdict = verdict
-		if !r.grantEnding {
+	if slices.Contains(t.Order, r) {
+		t.Order, t.Decided, r.verdict = drop(t.Order, r), append(t.Decided, r), verdict
+		if verdict.Outcome != "CANCELLED" {
 			t.backlog = append(t.backlog, end{wait: r})
 		}
 	}
@@ -303,7 +262,6 @@ func (t *Table) endLater(g *Grant, reason, detail string) {
 	g.Ending, g.Detail = reason, detail
 	for _, r := range t.Order {
 		if r.Converts == g {
-			r.grantEnding = true
 			t.decide(r, Result{Outcome: "CANCELLED", Ended: reason, Detail: detail})
 			break
 		}
@@ -313,21 +271,17 @@ func (t *Table) endLater(g *Grant, reason, detail string) {
 
 // endNow carries out the end of a grant (HF-4.11).
 func (t *Table) endNow(g *Grant) {
-	for _, r := range t.Decided {
-		if r.Converts == g && r.grantEnding {
-			t.finish(r, r.verdict)
-			break
-		}
+	if r := find(t.Decided, func(r *Request) bool { return r.Converts == g && r.verdict.Outcome == "CANCELLED" }); r != nil {
+		t.finish(r, r.verdict)
 	}
 	if g.Delay > 0 && g.Ending != "RELEASED" && g.Ending != "CLOSED" {
-		t.Ghosts = append(t.Ghosts, &Ghost{g.ID, g.Session.Namespace, g.Claims, t.T + g.Delay, false})
-		slices.SortFunc(t.Ghosts, func(a, b *Ghost) int { return cmpOr(a.ID - b.ID) })
+		t.Ghosts = sorted(append(t.Ghosts, &Ghost{g.ID, g.Session.Namespace, g.Claims, t.T + g.Delay}),
+			func(a, b *Ghost) int { return cmp.Compare(a.ID, b.ID) })
 	}
-	t.Grants = slices.DeleteFunc(slices.Clone(t.Grants), func(o *Grant) bool { return o == g })
-	g.Depth = 0
+	t.Grants = drop(t.Grants, g)
 	t.gone[g.ID] = Result{Ended: g.Ending, Detail: g.Detail}
 	t.event(Event{Kind: "grant ended", Namespace: g.Session.Namespace, Owner: g.Owner, Claims: g.Named,
-		Result: Result{Grant: t.info(g), Ended: g.Ending, Detail: g.Detail}})
+		Result: Result{Grant: g.was(), Ended: g.Ending, Detail: g.Detail}})
 	t.endImplicit(g.Session, g.ID, g.Ending, g.Detail)
 }
 
@@ -335,64 +289,60 @@ func (t *Table) endNow(g *Grant) {
 func (t *Table) endImplicit(s *Session, grant int64, reason, detail string) {
 	if s.Implicit && s.Ended == "" && s.grant == grant {
 		t.endSession(s, reason, detail)
-		t.event(Event{Kind: "session ended", Namespace: s.Namespace, Owner: Owner{Session: s.ID},
-			Result: Result{Ended: reason, Detail: detail}})
+		t.sessionEnded(s)
 	}
 }
 
-// finish gives a request its final outcome.
+// finish gives a waiting request its final outcome.
 func (t *Table) finish(r *Request, outcome Result) {
-	same := func(o *Request) bool { return o == r }
-	t.Order = slices.DeleteFunc(slices.Clone(t.Order), same)
-	t.Decided = slices.DeleteFunc(slices.Clone(t.Decided), same)
-	outcome.At = t.at
-	r.Final = &outcome
-	t.keep(r.Session, r.ID, contents(r.Command), true, outcome)
-	t.event(t.about(r, "outcome", outcome))
-	if outcome.Outcome != "GRANTED" && r.ID == 1 {
-		t.endImplicit(r.Session, 0, "CLOSED", "")
-	}
+	t.Order, t.Decided = drop(t.Order, r), drop(t.Decided, r)
+	t.tell(r, "outcome", outcome)
+	r.Final = t.keep(r.Session, r.ID, r.Command, outcome)
 }
 
-func (t *Table) about(r *Request, kind string, result Result) Event {
-	e := Event{Kind: kind, Owner: r.Owner, Namespace: r.Session.Namespace, Request: r.ID,
-		Arrival: r.Arrival, Claims: r.Command.Claims, Result: result}
-	if r.Converts != nil {
-		e.Converts, e.Claims = r.Converts.ID, []Claim{{r.Converts.claim(r.Command), r.Command.Mode}}
+// keep keeps an answer (HF-7.2), and ends an implicit session whose request was not granted.
+func (t *Table) keep(s *Session, request uint64, c Command, r Result) Result {
+	r.At = t.at
+	if request != 0 {
+		s.Kept = append(s.Kept, Answer{request, c.Kind, contents(c), Result{First: t.at.Entry, Outcome: r.Outcome,
+			Refusal: r.Refusal, Ended: r.Ended, Detail: r.Detail, Grant: GrantInfo{ID: r.Grant.ID, Token: r.Grant.Token}}})
 	}
-	return e
-}
-
-func (t *Table) event(e Event) {
-	e.Result.At = t.at
-	t.events = append(t.events, e)
-}
-
-// keep keeps an answer (HF-7.2).
-func (t *Table) keep(s *Session, request uint64, contents string, waits bool, r Result) {
-	if request == 0 {
-		return
-	}
-	s.Kept = append(s.Kept, Answer{request, contents, waits, Result{First: r.At.Entry, Outcome: r.Outcome,
-		Refusal: r.Refusal, Ended: r.Ended, Detail: r.Detail,
-		Grant: GrantInfo{ID: r.Grant.ID, Token: r.Grant.Token}}})
 	if len(s.Kept) > t.tuning.Answers {
 		s.Floor = max(s.Floor, s.Kept[0].Request)
 		s.Kept = slices.Clone(s.Kept[1:])
 	}
+	if request == 1 && r.Outcome != "GRANTED" {
+		t.endImplicit(s, 0, "CLOSED", "")
+	}
+	return r
+}
+
+// tell makes an event about a request.
+func (t *Table) tell(r *Request, kind string, result Result) {
+	e := Event{Kind: kind, Owner: r.Owner, Namespace: r.Session.Namespace, Request: r.ID,
+		Claims: sorted(r.Command.Claims, byName), Result: result}
+	if r.Converts != nil {
+		e.Converts, e.Claims = r.Converts.ID, []Claim{{r.Converts.claim(r.Command), r.Command.Mode}}
+	}
+	if kind == "queued" || kind == "outcome" {
+		e.Arrival = r.Arrival
+	} else {
+		e.Converts, e.Result.Outcome = 0, "" // the command's result tells it
+	}
+	t.event(e)
+}
+
+func (t *Table) event(e Event) {
+	e.Result.At, e.Result.Blockers, e.Result.BlockersTotal = t.at, nil, 0
+	t.events = append(t.events, e)
 }
 
 // contents are equal for equal commands (HF-7.1).
 func contents(c Command) string {
-	c.Principal, c.Session, c.Request, c.Acked = "", 0, 0, 0
-	c.Claims = byName(slices.Clone(c.Claims))
+	c.Principal, c.Session, c.Request, c.Acked, c.Claims = "", 0, 0, 0, sorted(c.Claims, byName)
 	return fmt.Sprint(c)
 }
 
-func byArrival(all []*Request) []*Request {
-	all = slices.Clone(all)
-	slices.SortFunc(all, func(a, b *Request) int {
-		return cmpOr(int64(a.Arrival.Entry)-int64(b.Arrival.Entry), int64(a.Arrival.Offset)-int64(b.Arrival.Offset))
-	})
-	return all
-}
+func byName(a, b Claim) int { return strings.Compare(a.Name, b.Name) }
+
+func byArrival(a, b *Request) int { return a.Arrival.compare(b.Arrival) }
