@@ -66,7 +66,8 @@ type op struct {
 // batcher collects operations and sends what has come together whenever one of two batches comes
 // back: a lone operation never waits for company (HF-11.6).
 type batcher struct {
-	queue      []*op
+	again      []*op // what was sent before, and cancels: these go first
+	fresh      []*op // what has no id yet
 	inFlight   int
 	paused     bool // until the timer of a failed batch fires
 	failures   int
@@ -94,10 +95,15 @@ func (s *session) submit(o *op) error {
 }
 
 func (s *session) enqueueLocked(o *op) {
-	if !o.pending && !o.final {
-		o.pending = true
-		s.queue = append(s.queue, o)
+	switch {
+	case o.pending || o.final:
+		return
+	case o.id == 0 && o.kind != opCancel:
+		s.fresh = append(s.fresh, o)
+	default:
+		s.again = append(s.again, o)
 	}
+	o.pending = true
 }
 
 // pumpLocked sends batches as long as there is something to send and room for it.
@@ -113,39 +119,46 @@ func (s *session) pumpLocked() {
 	}
 }
 
-// takeLocked takes the next batch from the queue and gives ids to those that have none.
+// takeLocked takes the next batch and gives ids to those that have none.
 func (s *session) takeLocked() []*op {
-	var batch, rest []*op
-	bytes, full := 0, false
-	for _, o := range s.queue {
-		switch {
-		case o.final:
+	b := &batch{}
+	s.again = b.fill(s.again, func(*op) bool { return true })
+	s.fresh = b.fill(s.fresh, s.numberLocked)
+	return b.ops
+}
+
+// batch is a batch that is being filled.
+type batch struct {
+	ops   []*op
+	bytes int
+	full  bool
+}
+
+// fill takes operations from the front of a queue until the batch is full or one may not go yet, and
+// returns the rest.
+func (b *batch) fill(queue []*op, mayGo func(*op) bool) []*op {
+	for i, o := range queue {
+		if o.final {
 			o.pending = false
 			continue
-		case full || len(batch) == batchMost || len(batch) > 0 && o.solo || !s.numberLocked(o):
-			rest = append(rest, o)
-			continue
+		}
+		if b.full || len(b.ops) == batchMost || len(b.ops) > 0 && o.solo {
+			return queue[i:]
 		}
 		size := proto.Size(o.message())
-		if len(batch) > 0 && bytes+size > batchBytesMost {
-			full = true
-			rest = append(rest, o)
-			continue
+		if len(b.ops) > 0 && b.bytes+size > batchBytesMost || !mayGo(o) {
+			return queue[i:]
 		}
-		bytes += size
-		full = o.solo
 		o.pending = false
-		batch = append(batch, o)
+		b.ops = append(b.ops, o)
+		b.bytes += size
+		b.full = o.solo
 	}
-	s.queue = rest
-	return batch
+	return nil
 }
 
 // numberLocked gives the operation its request id, if the window allows another one.
 func (s *session) numberLocked(o *op) bool {
-	if o.id != 0 || o.kind == opCancel {
-		return true
-	}
 	if oldest := s.unanswered.Front(); oldest != nil &&
 		s.lastID+1 >= oldest.Value.(*op).id+windowIDs {
 		return false
@@ -306,7 +319,7 @@ func (s *session) requeueLocked(ops []*op) {
 			back = append(back, o)
 		}
 	}
-	s.queue = append(back, s.queue...)
+	s.again = append(back, s.again...)
 }
 
 // answeredLocked notes that a request id has had an answer, which may move the window.
@@ -332,6 +345,9 @@ func (s *session) finishLocked(o *op, err error) {
 	if o.kind == opRenew && reasonOf(err) == ReasonNotHolder {
 		o.hold.loseLocked(lostByEnd(asError(err).Ended), "")
 	}
+	if o.kind == opCancel && err != nil {
+		s.finishLocked(o.target, err) // nobody can say any more what became of it
+	}
 	if o.kind == opConvert && !o.handsOver {
 		o.hold.converting = false
 		o.hold.convert <- struct{}{}
@@ -341,8 +357,8 @@ func (s *session) finishLocked(o *op, err error) {
 
 // failAllLocked gives everything that is on its way the same final error.
 func (s *session) failAllLocked(err error) {
-	queue := s.queue
-	s.queue = nil
+	queue := append(s.again, s.fresh...)
+	s.again, s.fresh = nil, nil
 	for _, o := range queue {
 		s.finishLocked(o, err)
 	}

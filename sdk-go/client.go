@@ -98,6 +98,9 @@ func (c *Client) session(ctx context.Context) (*session, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o.waiters--
+	if c.closed {
+		return nil, errClosed()
+	}
 	if gone == nil {
 		return o.s, o.err
 	}

@@ -29,7 +29,8 @@ func (c *Client) AcquireDetached(ctx context.Context, l *Lock, opts ...AcquireOp
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	answer, _, err := retrying(ctx, c.transport, callKind{}, l.label(),
+	kind := callKind{bypass: true} // a call that waits would keep the breaker from another probe
+	answer, _, err := retrying(ctx, c.transport, kind, l.label(),
 		func(ctx context.Context, n *clients) (*v1.AcquireResponse, error) {
 			return n.lock.Acquire(ctx, req)
 		})

@@ -14,6 +14,10 @@ import (
 // its state more often than that.
 const streamSilenceMax = 45 * time.Second
 
+// streamFirst is how long the first message may take: a stream that hangs must not keep its node's
+// breaker from another probe.
+const streamFirst = 5 * time.Second
+
 // stream is how far the events of a session have been read.
 type stream struct {
 	begun  bool   // a stream was begun, and what happened after from will be told
@@ -135,7 +139,7 @@ func streaming[T any](ctx context.Context, t *transport, silence time.Duration,
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	quiet := time.AfterFunc(silence, func() {
+	quiet := time.AfterFunc(min(silence, streamFirst), func() {
 		cancel(errSilence)
 	})
 	defer quiet.Stop()

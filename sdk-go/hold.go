@@ -35,20 +35,20 @@ type hold struct {
 }
 
 // grantLocked takes a grant that an answer or event brought: a new hold, or one more use of one.
-func (s *session) grantLocked(own *owner, g *v1.Grant, at *v1.Stamp) *hold {
+func (s *session) grantLocked(o *op, g *v1.Grant, at *v1.Stamp) *hold {
 	if h := s.holds[g.GetId()]; h != nil {
 		h.uses++
 		h.depth++
 		h.updateLocked(g)
 		return h
 	}
-	h := &hold{s: s, owner: own, id: g.GetId(), name: label(claimsIn(g.GetClaims())),
+	h := &hold{s: s, owner: o.owner, id: g.GetId(), name: o.label,
 		uses: 1, depth: 1, grantedAt: at.GetIndex(), convert: make(chan struct{}, 1)}
 	h.loss, h.lose = context.WithCancelCause(context.Background())
 	h.convert <- struct{}{}
 	h.updateLocked(g)
 	s.holds[h.id] = h
-	own.holds = append(own.holds, h)
+	o.owner.holds = append(o.owner.holds, h)
 	if e := s.early[h.id]; e != nil {
 		delete(s.early, h.id)
 		h.loseLocked(lostReasonIn(e.GetEnded()), e.GetDetail())
@@ -70,9 +70,11 @@ func (h *hold) updateLocked(g *v1.Grant) {
 	h.s.raiseLocked(g.GetDeadlines())
 	if h.leaseMS > 0 || h.maxHoldMS > 0 {
 		h.s.timed[h] = struct{}{}
-		select {
-		case h.s.nudge <- struct{}{}:
-		default:
+		if h.usableLocked() < h.s.look {
+			select {
+			case h.s.nudge <- struct{}{}:
+			default:
+			}
 		}
 	}
 }

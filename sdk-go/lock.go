@@ -65,6 +65,8 @@ func (l *Lock) Mode(m Mode) *Lock {
 
 // Acquire waits until the lock is held, its context ends or its wait limit passes (ErrWaitLimit).
 // When the context ends first the wait is cancelled, and a grant that came meanwhile is released.
+// While nobody can be reached it goes on trying; but if there is no session yet and none can be
+// opened within the call timeout, it fails (ErrUnavailable).
 //
 // Within the context of a Handle (Handle.Context, Handle.Bind) it acquires for the same owner: what
 // that owner holds already is re-entered without a call, and the two never wait for each other.

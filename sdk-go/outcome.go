@@ -86,7 +86,7 @@ func (s *session) grantedLocked(o *op, out outcome) {
 		}
 		return
 	}
-	o.hold = s.grantLocked(o.owner, out.grant, out.stamp)
+	o.hold = s.grantLocked(o, out.grant, out.stamp)
 	if out.ended != v1.EndReason_END_REASON_UNSPECIFIED {
 		o.hold.loseLocked(lostReasonIn(out.ended), out.detail)
 	}

@@ -41,7 +41,8 @@ type session struct {
 	trip    time.Duration // smoothed round trip
 	atRisk  chan struct{} // closed while a renewal is overdue
 	risky   bool
-	nudge   chan struct{} // wakes watch when deadlines may be nearer than it knows
+	look    time.Duration // when watch looks at the deadlines next
+	nudge   chan struct{} // wakes watch when one is nearer than that
 
 	owners uint64
 	holds  map[int64]*hold
@@ -81,6 +82,10 @@ func openSession(ctx context.Context, c *Client) (*session, error) {
 	s.wg.Go(s.keepAlive)
 	s.wg.Go(s.watch)
 	s.wg.Go(s.listen)
+	c.wg.Go(func() { // Close waits for the goroutines of every session there was
+		<-s.ctx.Done()
+		s.wg.Wait()
+	})
 	return s, nil
 }
 
@@ -97,13 +102,9 @@ func (s *session) anchorLocked(at timing, stamp *v1.Stamp, d *v1.Deadlines) {
 	}
 	s.trip += (at.took - s.trip) / 8
 	s.raiseLocked(d)
-	if d.GetSessionMs() > 0 && at.sent > s.renewed {
+	if d.GetSessionMs() > 0 && at.sent >= s.renewed {
 		s.renewed = at.sent
 		s.calmLocked()
-	}
-	select {
-	case s.nudge <- struct{}{}:
-	default:
 	}
 }
 
@@ -220,7 +221,8 @@ func (s *session) inspect() time.Duration {
 			next = min(next, h.usableLocked())
 		}
 	}
-	return max(next-now, time.Millisecond)
+	s.look = max(next, now+time.Millisecond)
+	return s.look - now
 }
 
 // refused looks at the error of any call of the session: some say that the session is over.

@@ -133,8 +133,12 @@ func defaultHTTP(cfg *config, plain bool) http.RoundTripper {
 	protocols.SetHTTP2(true)
 	protocols.SetHTTP1(!plain)
 	protocols.SetUnencryptedHTTP2(plain)
+	proxy := http.ProxyFromEnvironment
+	if plain {
+		proxy = nil // HTTP/2 without TLS goes through no proxy
+	}
 	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               proxy,
 		DialContext:         (&net.Dialer{Timeout: connectTimeout, KeepAlive: pingAfter}).DialContext,
 		TLSClientConfig:     cfg.tls.Clone(),
 		TLSHandshakeTimeout: connectTimeout,
@@ -169,11 +173,11 @@ func (n *node) redial() {
 	}
 }
 
-func (c *clients) closeIdle() {
-	if c == nil {
+func (n *clients) closeIdle() {
+	if n == nil {
 		return
 	}
-	if h, ok := c.http.(interface{ CloseIdleConnections() }); ok {
+	if h, ok := n.http.(interface{ CloseIdleConnections() }); ok {
 		h.CloseIdleConnections()
 	}
 }
