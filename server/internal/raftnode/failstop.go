@@ -19,6 +19,7 @@ type failStop struct {
 	onFatal func(error)
 
 	running atomic.Bool // false while the node starts: then errors are returned, not fatal
+	over    atomic.Bool // true once everything is being closed: errors are to be expected
 	once    sync.Once
 	err     atomic.Pointer[error]
 	failed  chan struct{} // closed at the first failure
@@ -58,7 +59,9 @@ func (f *failStop) check(err error) error {
 	if err == nil || !f.running.Load() {
 		return err
 	}
-	f.fatal(err)
+	if !f.over.Load() {
+		f.fatal(err)
+	}
 	runtime.Goexit()
 	return err
 }

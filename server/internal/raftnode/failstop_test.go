@@ -247,9 +247,13 @@ func TestNodeWhoseDiskHangsForGoodStops(t *testing.T) {
 	if err := m.fatal(); isDamage(err) || !strings.Contains(err.Error(), "has not finished append to the log") {
 		t.Errorf("stopped because of %v", err)
 	}
+	if err := m.Close(); err == nil || !strings.Contains(err.Error(), "does not close") {
+		t.Errorf("close: %v", err)
+	}
 	release()
 	m.kill()
-	m.mustStart(false) // nothing is known to be damaged
+	eventually(t, "it starts: nothing is known to be damaged", func() bool { return m.start(false) == nil })
+	t.Cleanup(m.kill)
 }
 
 func TestDiskClockForgetsAWriteThatCameBack(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -61,18 +62,17 @@ func TestRingKeepsTheLatestCheckpoints(t *testing.T) {
 func TestTheOddReplicaStops(t *testing.T) {
 	members := threeNodes(t, nil)
 	leader := members[0]
-	ask := func(_ context.Context, m Member) ([]Checkpoint, error) {
-		for _, other := range members {
-			if other.Node != nil && other.ID() == m.ID {
-				return other.StateHashes(), nil
-			}
-		}
-		return nil, errors.New("gone")
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
+	nodes := map[string]*Node{}
 	for _, m := range members {
-		go m.Node.CheckHashes(ctx, 5*time.Millisecond, ask)
+		nodes[m.ID()] = m.Node
+	}
+	ask := func(_ context.Context, m Member) ([]Checkpoint, error) { return nodes[m.ID].StateHashes(), nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	var checking sync.WaitGroup
+	defer checking.Wait()
+	defer cancel()
+	for _, n := range nodes {
+		checking.Go(func() { n.CheckHashes(ctx, 5*time.Millisecond, ask) })
 	}
 	odd := members[2]
 	odd.fsm.mu.Lock()

@@ -78,6 +78,6 @@ func (n *Node) diskIsSlow() {
 		return // Raft has not started yet
 	}
 	if n.raft.State() == raft.Leader {
-		go func() { _ = n.raft.LeadershipTransfer().Error() }()
+		n.raft.LeadershipTransfer() // nobody waits for it
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 	bbolterrors "go.etcd.io/bbolt/errors"
@@ -81,6 +82,7 @@ type Node struct {
 	proposals     chan *Future
 	notify        chan bool
 
+	shutdown  func() error  // stops Raft, and waits for it whoever calls; Raft itself lets only the first wait
 	stopped   chan struct{} // closed when the node ends, for whatever reason
 	endOnce   sync.Once
 	endErr    error
@@ -192,6 +194,7 @@ func (n *Node) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	n.shutdown = sync.OnceValue(func() error { return n.raft.Shutdown().Error() })
 	leads := n.leads
 	n.trans.leads.Store(&leads)
 	return nil
@@ -327,22 +330,38 @@ func (n *Node) watchEnd() {
 		n.leaveForGood() // Raft ends by itself only when the node was removed as the leader
 	case <-n.stopped:
 	}
-	n.raft.Shutdown()
+	_ = n.shutdown()
 }
+
+// stuckClose is how long Close waits for a node that has failed: its disk may hang for ever.
+const stuckClose = 3 * time.Second
 
 // Close stops the node at once. It hands nothing over: see TransferLeadership.
 func (n *Node) Close() error {
 	n.closeOnce.Do(func() {
 		n.end(nil)
-		err := n.raft.Shutdown().Error()
-		n.running.Wait()
-		n.closeErr = errors.Join(err, n.release())
+		closed := make(chan error, 1)
+		go func() {
+			err := n.shutdown()
+			n.running.Wait()
+			closed <- errors.Join(err, n.release())
+		}()
+		var late <-chan time.Time
+		if n.stop.Err() != nil {
+			late = time.After(stuckClose)
+		}
+		select {
+		case n.closeErr = <-closed:
+		case <-late:
+			n.closeErr = fmt.Errorf("the node does not close within %v", stuckClose)
+		}
 	})
 	return n.closeErr
 }
 
 // release closes what was opened, and the directory last.
 func (n *Node) release() error {
+	n.stop.over.Store(true)
 	err := n.trans.Close()
 	if n.store != nil {
 		err = errors.Join(err, n.store.Close())

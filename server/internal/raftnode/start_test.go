@@ -108,6 +108,14 @@ func TestEveryFailureToStartIsNamed(t *testing.T) {
 		}, Damaged, "is damaged"},
 		{"log cut off", func(t *testing.T) *member {
 			m := used(t)
+			m.mustStart(false)
+			m.waitLeading()
+			for i := range uint64(200) { // a small log may fit into what is left
+				if err := m.propose(i + 2); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m.kill()
 			if err := os.Truncate(filepath.Join(m.path, logFile), 3*4096); err != nil {
 				t.Fatal(err)
 			}

@@ -78,12 +78,11 @@ func TestNoHeartbeatIsAnsweredDuringAWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-writing
-	probe, _ := newTestTransport(t, "n-probe")
-	probeTo(t, probe, members[2], members[0].ClusterID())
+	probe := newProbe(t, members[0].ClusterID())
 	answered := make(chan error, 1)
 	go func() {
 		var resp raft.AppendEntriesResponse
-		answered <- probe.NetworkTransport.AppendEntries("x", raft.ServerAddress(members[2].addr), heartbeatOf(0), &resp)
+		answered <- probe.AppendEntries("x", raft.ServerAddress(members[2].addr), heartbeatOf(0), &resp)
 	}()
 	select {
 	case err := <-answered:
@@ -96,16 +95,17 @@ func TestNoHeartbeatIsAnsweredDuringAWrite(t *testing.T) {
 	}
 }
 
-// probeTo lets a transport speak to a member as one of its cluster.
-func probeTo(t *testing.T, probe *transport, m *member, cluster string) {
+// newProbe makes a transport of Raft's own that speaks as a node of a cluster.
+func newProbe(t *testing.T, cluster string) *raft.NetworkTransport {
 	t.Helper()
 	port, err := peerport.Listen(peerport.Config{Listen: "127.0.0.1:0", NodeID: "n-probe", ClusterID: cluster, Logger: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	probe.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	probe := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: streamLayer{port.Raft()}, MaxPool: 1, Timeout: patience, MaxRPCsInFlight: 1, Logger: newHCLog(quiet())})
-	t.Cleanup(func() { _ = probe.NetworkTransport.Close(); _ = port.Close() })
+	t.Cleanup(func() { probe.CloseStreams(); _ = probe.Close(); _ = port.Close() })
+	return probe
 }
 
 // Raft takes any answer to a heartbeat for contact with a follower, even from a newer term.
