@@ -187,7 +187,11 @@ func (t *transport) broken(ctx context.Context, n *node, err error, untold bool,
 		broke = &Error{Reason: ReasonUnavailable, Message: "the stream broke", cause: errSilence}
 		n.failed(t.clock.Now())
 	case err != nil:
-		broke = callError(err)
+		e := callError(err)
+		if !gone && unreached(e) {
+			n.failed(t.clock.Now())
+		}
+		broke = e
 	}
 	if untold {
 		report(judge(broke, gone))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -53,7 +54,7 @@ type fake struct {
 	hosts     map[string]*pipeListener
 	down      map[string]bool
 	compacted bool // the next resumed stream is refused
-	muted     bool // streams carry nothing but their first message
+	stale     bool // cancels are refused: nobody remembers the request
 }
 
 // call is one call that reached a host.
@@ -227,6 +228,7 @@ func (f *fake) faulty(host string, mux http.Handler, w http.ResponseWriter, r *h
 		}
 		panic(http.ErrAbortHandler)
 	case ft.err != nil:
+		_, _ = io.Copy(io.Discard, r.Body) // or the caller's write may fail before it reads the answer
 		_ = connect.NewErrorWriter().Write(w, r, ft.err)
 		return
 	case !ft.lose && ft.after == 0:
@@ -434,7 +436,7 @@ func (f *fake) Events(ctx context.Context, r *v1.EventsRequest, out *connect.Ser
 	for {
 		f.mu.Lock()
 		var send []*v1.EventsResponse
-		if s != nil && !f.muted {
+		if s != nil {
 			send = s.events[min(next, len(s.events)):]
 			next = len(s.events)
 		}
@@ -754,6 +756,10 @@ func (f *fake) endWaits(out v1.Outcome) {
 }
 
 func (f *fake) cancel(s *fakeSession, id uint64, stamp *v1.Stamp) *v1.OperationResult {
+	if f.stale {
+		return &v1.OperationResult{Result: &v1.OperationResult_Error{Error: &v1.Error{
+			Reason: v1.ErrorReason_ERROR_REASON_STALE_REQUEST, Message: "not kept"}}}
+	}
 	out := &v1.CancelResponse{Outcome: v1.Outcome_OUTCOME_CANCELLED, Stamp: stamp}
 	if w := s.waits[id]; w != nil {
 		f.finish(w, f.result(w, v1.Outcome_OUTCOME_CANCELLED, stamp))

@@ -370,10 +370,18 @@ func attempt[T any](ctx context.Context, t *transport, n *node, k callKind,
 		return answer, at, nil
 	}
 	e := callError(err)
-	var ce *connect.Error
-	if e.cause != nil && ctx.Err() == nil && (!errors.As(err, &ce) || ce.Code() == connect.CodeUnavailable ||
-		ce.Code() == connect.CodeDeadlineExceeded) {
+	if ctx.Err() == nil && unreached(e) {
 		n.failed(t.clock.Now())
 	}
 	return answer, at, e
+}
+
+// unreached says whether an error is not the server's word, but that of the way to it.
+func unreached(e *Error) bool {
+	if e.cause == nil {
+		return false
+	}
+	var ce *connect.Error
+	return !errors.As(e.cause, &ce) || ce.Code() == connect.CodeUnavailable ||
+		ce.Code() == connect.CodeDeadlineExceeded
 }
