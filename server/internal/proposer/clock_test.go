@@ -165,7 +165,7 @@ func TestRefusedEntriesTakeTheirTimeBack(t *testing.T) {
 		before := r.now()
 		r.log.Hold()
 		for range 100 {
-			time.Sleep(tick)
+			time.Sleep(tick / 3)
 			r.log.Refuse()
 			synctest.Wait()
 		}

@@ -8,12 +8,10 @@ import (
 
 // entry is what goes into the log at once.
 type entry struct {
-	proposal uint64
-	stamp    locktable.Millis
-	since    time.Time // when it was proposed
-	parts    []piece
-	commands []locktable.Command
-	told     bool // its callers wait no longer
+	Entry
+	since time.Time // when it was proposed
+	parts []piece
+	told  bool // its callers wait no longer
 
 	bytes       int
 	bytesMax    int
@@ -28,7 +26,7 @@ type piece struct {
 
 // fits tells whether the whole rest of a call has room.
 func (e *entry) fits(c *call) bool {
-	return e.bytes+c.size <= e.bytesMax && len(e.commands)+len(c.Commands)-c.taken <= e.commandsMax
+	return e.bytes+c.size <= e.bytesMax && len(e.Commands)+len(c.Commands)-c.taken <= e.commandsMax
 }
 
 // add puts in as many commands of a call as there is room for, at least one if it is the first.
@@ -39,15 +37,15 @@ func (e *entry) add(c *call) (n, size int) {
 	} else {
 		n, size = e.room(rest)
 	}
-	e.parts = append(e.parts, piece{call: c, from: len(e.commands), n: n})
-	e.commands = append(e.commands, rest[:n]...)
+	e.parts = append(e.parts, piece{call: c, from: len(e.Commands), n: n})
+	e.Commands = append(e.Commands, rest[:n]...)
 	e.bytes += size
 	return n, size
 }
 
 // room tells how many commands have room, at least one, and their size.
 func (e *entry) room(commands []locktable.Command) (n, size int) {
-	for n < len(commands) && len(e.commands)+n < e.commandsMax {
+	for n < len(commands) && len(e.Commands)+n < e.commandsMax {
 		next := sizeOf(commands[n])
 		if n > 0 && e.bytes+size+next > e.bytesMax {
 			break

@@ -30,6 +30,8 @@ func (l *ledger) Time() locktable.Millis { return l.t }
 
 func (l *ledger) NextDeadline() (locktable.Millis, bool) { return l.t + 1000, l.timed }
 
+func (l *ledger) SemanticsVersion() uint32 { return 3 }
+
 func (l *ledger) Apply(b locktable.Batch) locktable.Effects {
 	l.t = max(l.t, b.Stamp)
 	l.stamps = append(l.stamps, l.t)

@@ -52,4 +52,5 @@ type Observer interface {
 type Table interface {
 	Time() locktable.Millis
 	NextDeadline() (locktable.Millis, bool)
+	SemanticsVersion() uint32
 }

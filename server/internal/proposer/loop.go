@@ -31,9 +31,7 @@ func (p *Proposer) run() {
 		p.look()
 		e, wait := p.next(time.Now())
 		if e != nil {
-			future := p.log.Propose(Entry{
-				Proposal: e.proposal, Version: p.version, Stamp: e.stamp, Commands: e.commands,
-			})
+			future := p.log.Propose(e.Entry)
 			go func() { p.finish(e, future.Err()) }()
 			continue
 		}
@@ -56,28 +54,35 @@ func (p *Proposer) begin() {
 	if !due {
 		return
 	}
-	t, timed := p.glance()
+	now := p.glance()
 	hold := time.Duration(0)
-	if timed {
+	if now.timed {
 		hold = grace
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.leads {
-		p.begun, p.prompt, p.quiet = true, true, !timed
-		p.applied = t
-		p.clock.win(p.cfg.Now(), t, hold)
+		p.begun, p.prompt, p.quiet = true, true, !now.timed
+		p.applied, p.version = now.t, now.version
+		p.clock.win(p.cfg.Now(), now.t, hold)
 	}
 }
 
-// glance reads T and whether anything has a deadline. The proposer's lock must not be held: those
-// who apply the log take it while they have the table.
-func (p *Proposer) glance() (t locktable.Millis, timed bool) {
+// state is what the proposer wants to know of the table.
+type state struct {
+	t       locktable.Millis
+	timed   bool // something has a deadline
+	version uint32
+}
+
+// glance reads the table. The proposer's lock must not be held: whoever applies the log may have
+// the table when taking it.
+func (p *Proposer) glance() (now state) {
 	p.log.View(func(table Table) {
-		t = table.Time()
-		_, timed = table.NextDeadline()
+		now.t, now.version = table.Time(), table.SemanticsVersion()
+		_, now.timed = table.NextDeadline()
 	})
-	return t, timed
+	return now
 }
 
 // look finds out whether time has to go on, if no entry has carried it for a tick.
@@ -88,9 +93,9 @@ func (p *Proposer) look() {
 	if !due {
 		return
 	}
-	_, timed := p.glance()
+	now := p.glance()
 	p.mu.Lock()
-	p.quiet = !timed && !p.backlog
+	p.quiet = !now.timed && !p.backlog
 	p.mu.Unlock()
 }
 
@@ -121,11 +126,9 @@ func (p *Proposer) next(now time.Time) (*entry, time.Duration) {
 		return nil, wait
 	}
 	p.number++
-	e := &entry{
-		proposal: p.number, since: now,
-		bytesMax: p.cfg.EntryBytesMax, commandsMax: p.cfg.EntryCommandsMax,
-	}
-	e.commands = make([]locktable.Command, 0, min(p.queue.commands, e.commandsMax))
+	e := &entry{since: now, bytesMax: p.cfg.EntryBytesMax, commandsMax: p.cfg.EntryCommandsMax}
+	e.Proposal, e.Version = p.number, p.version
+	e.Commands = make([]locktable.Command, 0, min(p.queue.commands, e.commandsMax))
 	p.queue.fill(e)
 	p.flight = append(p.flight, e)
 	if len(p.flight) == 1 {
@@ -133,11 +136,11 @@ func (p *Proposer) next(now time.Time) (*entry, time.Duration) {
 	}
 	p.prompt, p.quiet, p.proposed = false, false, now
 	p.stats.Entries++
-	p.stats.Commands += uint64(len(e.commands))
+	p.stats.Commands += uint64(len(e.Commands))
 	if len(e.parts) == 0 {
 		p.stats.Ticks++
 	}
-	e.stamp = p.clock.stamp(p.cfg.Now())
+	e.Stamp = p.clock.stamp(p.cfg.Now())
 	return e, 0
 }
 

@@ -16,6 +16,11 @@ func (p *Proposer) Applied(a Applied) {
 	p.applied = a.Effects.Time
 	p.backlog = a.Effects.Backlog
 	p.prompt = p.prompt || p.backlog
+	for i, c := range a.Commands {
+		if set, ok := c.(locktable.SetSemantics); ok && a.Effects.Results[i].Outcome == locktable.Done {
+			p.version = set.Version
+		}
+	}
 	e := p.flying(a.Proposal)
 	if e == nil {
 		p.mu.Unlock()
@@ -100,7 +105,7 @@ func (c *call) arrive(part piece, effects locktable.Effects) bool {
 // flying finds an entry in flight.
 func (p *Proposer) flying(proposal uint64) *entry {
 	for _, e := range p.flight {
-		if e.proposal == proposal {
+		if e.Proposal == proposal {
 			return e
 		}
 	}
@@ -111,7 +116,7 @@ func (p *Proposer) flying(proposal uint64) *entry {
 func (p *Proposer) refused() {
 	t := p.applied
 	for _, e := range p.flight {
-		t = max(t, e.stamp)
+		t = max(t, e.Stamp)
 	}
 	p.clock.back(p.cfg.Now(), t)
 }

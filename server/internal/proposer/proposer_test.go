@@ -475,3 +475,19 @@ func TestAnEntryThatTheLogPassedByIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// HF-10.7
+func TestEntriesCarryTheSemanticsVersionInForce(t *testing.T) {
+	leading(t, proposer.Config{}, func(r *rig) {
+		r.wantOK(<-r.submit(r.Context(), 1, release(1, 1)))
+		r.wantOK(<-r.submit(r.Context(), 0, locktable.SetSemantics{Version: 4}))
+		r.wantOK(<-r.submit(r.Context(), 1, release(1, 2)))
+		var versions []uint32
+		for _, e := range r.log.Proposed() {
+			versions = append(versions, e.Version)
+		}
+		if n := len(versions); n < 3 || versions[0] != 3 || versions[n-2] != 3 || versions[n-1] != 4 {
+			t.Errorf("versions %v, want that of the table, 3, and the new one, 4, after it was switched on", versions)
+		}
+	})
+}

@@ -107,7 +107,9 @@ func (h *Hub) follow(a proposer.Applied) {
 		}
 		switch c := command.(type) {
 		case locktable.Bootstrap:
-			h.history = &History{ClusterID: c.ClusterID, Epoch: h.history.Epoch}
+			if h.history.ClusterID == "" {
+				h.history = &History{ClusterID: c.ClusterID, Epoch: h.history.Epoch}
+			}
 		case locktable.RaiseEpoch:
 			h.history = &History{ClusterID: h.history.ClusterID, Epoch: c.Epoch}
 		}
