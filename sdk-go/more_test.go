@@ -3,6 +3,7 @@ package holdfast
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,21 +17,21 @@ import (
 func TestNamesAreResolvedAgainAfterFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		made := 0
+		var made atomic.Int32
 		c := f.client(nil, func(cfg *config) {})
-		c.transport.newHTTP = func(bool) http.RoundTripper { made++; return f.transport() }
+		c.transport.newHTTP = func(bool) http.RoundTripper { made.Add(1); return f.transport() }
 		defer f.stop(c)
 		must[*Handle](t)(c.Lock("a").Acquire(t.Context()))
-		if made != 0 {
-			t.Fatalf("%d connections were given up without a failure", made)
+		if n := made.Load(); n != 0 {
+			t.Fatalf("%d connections were given up without a failure", n)
 		}
 		f.setDown("n1", true)
 		f.breakStreams()
 		time.Sleep(5 * time.Second)
 		f.setDown("n1", false)
 		time.Sleep(5 * time.Second)
-		if made < 2 || made > 12 { // two at a time, once a second at most
-			t.Fatalf("%d connections were made", made)
+		if n := made.Load(); n < 2 || n > 12 { // two at a time, once a second at most
+			t.Fatalf("%d connections were made", n)
 		}
 	})
 }
