@@ -80,21 +80,30 @@ func execute(r *v1.ExecuteRequest, principal string) ([]locktable.Command, *v1.E
 	return commands, nil
 }
 
-// operation gives the command of one operation within a batch.
-func operation(i int, op *v1.Operation, batch locktable.Caller) (locktable.Command, *v1.Error) {
+// alone is the number of an operation that does not stand in a batch.
+const alone = -1
+
+// operation gives the command of the i-th operation of a batch, or of one that stands alone.
+func operation(i int, op *v1.Operation, of locktable.Caller) (locktable.Command, *v1.Error) {
+	at := func(verb string) place {
+		if i == alone {
+			return place{}
+		}
+		return place{i, verb}
+	}
 	switch o := op.GetOperation().(type) {
 	case *v1.Operation_Acquire:
-		return acquire(place{i, "acquire"}, o.Acquire, batch)
+		return acquire(at("acquire"), o.Acquire, of)
 	case *v1.Operation_Release:
-		return release(place{i, "release"}, o.Release, batch)
+		return release(at("release"), o.Release, of)
 	case *v1.Operation_Convert:
-		return convert(place{i, "convert"}, o.Convert, batch)
+		return convert(at("convert"), o.Convert, of)
 	case *v1.Operation_Renew:
-		return renew(place{i, "renew"}, o.Renew, batch)
+		return renew(at("renew"), o.Renew, of)
 	case *v1.Operation_Cancel:
-		return cancel(place{i, "cancel"}, o.Cancel, batch)
+		return cancel(at("cancel"), o.Cancel, of)
 	}
-	return nil, place{}.invalid(fmt.Sprintf("operations[%d]", i), "empty",
+	return nil, place{}.invalid(fmt.Sprintf("operations[%d]", max(i, 0)), "empty",
 		"one of acquire, release, convert, renew, cancel")
 }
 

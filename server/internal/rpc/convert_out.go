@@ -233,9 +233,13 @@ func (a *answer) operation(command locktable.Command) *v1.OperationResult {
 	if a.Outcome == locktable.Refused {
 		return &v1.OperationResult{Result: &v1.OperationResult_Error{Error: refusal(command, a)}}
 	}
-	switch command.(type) {
+	switch c := command.(type) {
 	case locktable.Acquire:
-		return &v1.OperationResult{Result: &v1.OperationResult_Acquire{Acquire: a.acquire()}}
+		response := a.acquire()
+		if c.Session == 0 {
+			response.SessionId = uint64(a.Session)
+		}
+		return &v1.OperationResult{Result: &v1.OperationResult_Acquire{Acquire: response}}
 	case locktable.Release:
 		return &v1.OperationResult{Result: &v1.OperationResult_Release{Release: a.release()}}
 	case locktable.Convert:

@@ -185,3 +185,14 @@ func connectError(detail *v1.Error) *connect.Error {
 	}
 	return out
 }
+
+// Invalid is the error of a field, for those who check more than its form.
+func Invalid(field, problem, limit string) error {
+	return &Failure{place{}.invalid(field, problem, limit)}
+}
+
+// NotDone is the error of a change that could not be made at present.
+func NotDone() error { return &Failure{noQuorum()} }
+
+// Unknown is the error of a change that was proposed and whose fate is not known.
+func Unknown() error { return &Failure{unknownOutcome(nil)} }
