@@ -145,6 +145,9 @@ func (p *Proposer) Start(log Log) {
 // wraps one of them together with the cause of ctx. A batch whose ctx ends before it was proposed
 // is taken back and fails with ErrNoQuorum; one that was proposed fails with ErrOutcomeUnknown.
 func (p *Proposer) Submit(ctx context.Context, b Batch) (Answer, error) {
+	if ctx.Err() != nil {
+		return Answer{}, fmt.Errorf("%w: %w", ErrNoQuorum, context.Cause(ctx))
+	}
 	c := newCall(b)
 	p.mu.Lock()
 	if err := p.refuse(c); err != nil {

@@ -281,6 +281,20 @@ func TestACommandTakenBackBeforeItWasProposedIsNotDone(t *testing.T) {
 	})
 }
 
+func TestNothingIsProposedForACallerThatHasGone(t *testing.T) {
+	leading(t, proposer.Config{}, func(r *rig) {
+		gone, cancel := context.WithCancel(r.Context())
+		cancel()
+		o := <-r.submit(gone, 1, release(1, 1))
+		r.wantErr(o, proposer.ErrNoQuorum)
+		r.wantErr(o, context.Canceled)
+		time.Sleep(time.Second)
+		if n := len(r.commands()); n != 0 {
+			t.Errorf("%d commands were applied", n)
+		}
+	})
+}
+
 func TestACallerThatLeavesAfterProposingLearnsNothing(t *testing.T) {
 	leading(t, proposer.Config{}, func(r *rig) {
 		r.log.Hold()
@@ -358,7 +372,7 @@ func TestLossOfLeadershipFailsAtOnceWhatWasNotProposed(t *testing.T) {
 			w, f := <-waiting, <-flying
 			r.wantErr(w, proposer.ErrNotLeader)
 			r.wantErr(f, proposer.ErrOutcomeUnknown)
-			if w.at != start || f.at != start {
+			if !w.at.Equal(start) || !f.at.Equal(start) {
 				t.Error("they had to wait to be told")
 			}
 			time.Sleep(time.Second)
