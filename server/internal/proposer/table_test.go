@@ -147,9 +147,9 @@ func TestSessionsOfTheLockTableNeverEndEarly(t *testing.T) {
 func TestASessionEndsOnTimeAndThenAllIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := proposer.New(proposer.Config{NodeID: "n1"})
-		var at time.Time
+		at := make(chan time.Time, 10)
 		table := locktable.New()
-		log := logtest.New(table, ends{p, func(locktable.Event) { at = time.Now() }}, latency)
+		log := logtest.New(table, ends{p, func(locktable.Event) { at <- time.Now() }}, latency)
 		p.Start(log)
 		log.Lead()
 		synctest.Wait()
@@ -161,7 +161,7 @@ func TestASessionEndsOnTimeAndThenAllIsQuiet(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(6 * time.Second)
-		if took := at.Sub(start); took < 5*time.Second || took > 5*time.Second+tick+2*latency {
+		if took := (<-at).Sub(start); took < 5*time.Second || took > 5*time.Second+tick+2*latency {
 			t.Errorf("a ttl of 5s ended after %v", took)
 		}
 		time.Sleep(time.Hour) // whatever is kept about the session is forgotten
