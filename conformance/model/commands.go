@@ -42,8 +42,9 @@ func (s *Session) expired() Result {
 
 // command carries out a command with all that follows from it, and completes its answer.
 func (t *Table) command(c Command) (result Result) {
+	t.changed = false
 	s, result, r := t.carryOut(c)
-	if owed := (end{}); s != nil && t.settle(s.Namespace) {
+	if owed := (end{}); t.changed && t.settle(s.Namespace) {
 		if owed.word = s.Namespace; !slices.Contains(t.backlog, owed) {
 			t.backlog = append(t.backlog, owed)
 		}
@@ -169,7 +170,7 @@ func (t *Table) open(c Command, implicit bool) (*Session, Result, *Request) {
 }
 
 func (t *Table) close(s *Session, reason, detail string) Result {
-	s.Ended, s.Detail = reason, detail
+	s.Ended, s.Detail, t.changed = reason, detail, true
 	t.sessionEnded(s)
 	t.endSession(s, reason, detail)
 	return Result{Outcome: "DONE"}
@@ -180,6 +181,7 @@ func (t *Table) release(g *Grant, reason, detail string) Result {
 	if g.Ending != "" {
 		return Result{Outcome: "REFUSED", Refusal: "NOT_HOLDER", Ended: g.Ending, Detail: g.Detail}
 	}
+	t.changed = true
 	t.endLater(g, reason, detail)
 	t.endNow(g)
 	return Result{Outcome: "DONE", Grant: g.info()}
@@ -198,6 +200,7 @@ func (t *Table) request(s *Session, c Command) (*Session, Result, *Request) {
 		case r.verdict.Outcome != "":
 			t.finish(r, r.verdict)
 		case cancel:
+			t.changed = true
 			t.finish(r, Result{Outcome: "CANCELLED"})
 		}
 		return s, Result{}, r
@@ -214,6 +217,9 @@ func (t *Table) request(s *Session, c Command) (*Session, Result, *Request) {
 	result, r := t.execute(s, c)
 	if r == nil {
 		t.keep(s, c.Request, c, result)
+	}
+	if g := t.held(s, c.Grant); g != nil && g.Depth == 0 {
+		t.release(g, "RELEASED", "")
 	}
 	return s, result, r
 }
@@ -251,9 +257,7 @@ func (t *Table) execute(s *Session, c Command) (Result, *Request) {
 	case c.Kind == "Renew":
 		g.renew(t.T)
 	default:
-		if g.Depth--; g.Depth == 0 {
-			return t.release(g, "RELEASED", ""), nil
-		}
+		g.Depth--
 	}
 	return Result{Outcome: "DONE", Grant: g.info()}, nil
 }
@@ -292,7 +296,7 @@ func (t *Table) convert(g *Grant, c Command) (Result, *Request) {
 		return Result{Outcome: "GRANTED", Grant: g.info()}, nil
 	case covers(old, c.Mode):
 		result := Result{Outcome: "GRANTED"}
-		g.Named, g.Claims = named, claims
+		g.Named, g.Claims, t.changed = named, claims, true
 		result.Grant = g.info()
 		t.tell(r, "converted", result)
 		return result, nil
@@ -315,6 +319,7 @@ func (t *Table) arrive(r *Request) (Result, *Request) {
 	i := place(t.Order, r)
 	obstacles := t.obstacles(r, i)
 	if len(obstacles) == 0 {
+		t.changed = true
 		t.pass(r, t.Order[i:])
 		kind := "granted"
 		if r.Converts != nil {
@@ -335,6 +340,7 @@ func (t *Table) arrive(r *Request) (Result, *Request) {
 			return Result{Outcome: "REFUSED", Refusal: "QUEUE_FULL", Name: c.Name, Limit: most}, nil
 		}
 	}
+	t.changed = true
 	r.LimitAt = t.T + r.Command.Wait
 	t.tell(r, "queued", Result{})
 	t.move(r, i)

@@ -167,7 +167,7 @@ func (t *Table) grant(r *Request) Result {
 	}
 	g.Depth++
 	if s.Implicit && r.ID == 1 {
-		s.grant, s.Deadline = g.ID, t.T+s.TTL
+		s.Deadline = t.T + s.TTL
 	}
 	return Result{Outcome: "GRANTED", Grant: g.info()}
 }
@@ -210,7 +210,9 @@ func (t *Table) token() int64 {
 	return int64(t.Epoch)<<48 | t.Counter
 }
 
-func (g *Grant) was() GrantInfo { return GrantInfo{ID: g.ID, Token: g.Token, Claims: g.Named, Depth: g.Depth} }
+func (g *Grant) was() GrantInfo {
+	return GrantInfo{ID: g.ID, Token: g.Token, Claims: g.Named, Depth: g.Depth}
+}
 
 func (g *Grant) info() GrantInfo {
 	return GrantInfo{g.ID, g.Token, g.Named, g.Depth, g.Session.Deadline, g.LeaseAt, g.MaxAt}

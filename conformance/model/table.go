@@ -13,8 +13,7 @@ type (
 		ID                                                             uint64
 		Namespace, Principal, Nonce, Metadata, Ended, Detail, contents string
 		TTL, Deadline, Since, EndedAt                                  Millis
-		Implicit                                                       bool  // HF-4.12
-		grant                                                          int64 // of an implicit one
+		Implicit                                                       bool // HF-4.12
 		Floor                                                          uint64
 		Kept                                                           []Answer
 	}
@@ -91,7 +90,8 @@ type (
 		backlog        []end
 		gone           map[int64]Result // why grants ended
 		at             Index
-		left           int // work that this batch may still do
+		left           int  // work that this batch may still do
+		changed        bool // the command may have let others in
 		events         []Event
 	}
 )
@@ -113,7 +113,7 @@ func (t *Table) Apply(b Batch) (fx Effects) {
 			}
 		}
 	}
-	t.Sessions = without(t.Sessions, func(s *Session) bool { return s.Ended != "" && t.T >= s.EndedAt+600_000 })
+	t.Sessions = without(t.Sessions, t.forgotten)
 	t.passDeadlines()
 	t.work()
 	for i, c := range b.Commands {
@@ -123,6 +123,18 @@ func (t *Table) Apply(b Batch) (fx Effects) {
 	fx.Time, fx.Events = t.T, t.events
 	fx.Backlog = slices.ContainsFunc(t.backlog, t.real) || slices.ContainsFunc(t.Order, t.grantable)
 	return fx
+}
+
+// forgotten tells whether a session ended 10 minutes ago, with all that was in it (HF-2.3).
+func (t *Table) forgotten(s *Session) bool {
+	untold := slices.ContainsFunc(t.backlog, func(e end) bool { return e.session == s })
+	return s.Ended != "" && t.T >= s.EndedAt+600_000 && t.empty(s) && !untold
+}
+
+// empty tells whether nothing is held or waited for in a session.
+func (t *Table) empty(s *Session) bool {
+	return !slices.ContainsFunc(t.Grants, func(g *Grant) bool { return g.Session == s }) &&
+		!slices.ContainsFunc(slices.Concat(t.Order, t.Decided), func(r *Request) bool { return r.Session == s })
 }
 
 // passDeadlines lets every deadline that T has reached take hold (HF-2.3a).
@@ -282,12 +294,12 @@ func (t *Table) endNow(g *Grant) {
 	t.gone[g.ID] = Result{Ended: g.Ending, Detail: g.Detail}
 	t.event(Event{Kind: "grant ended", Namespace: g.Session.Namespace, Owner: g.Owner, Claims: g.Named,
 		Result: Result{Grant: g.was(), Ended: g.Ending, Detail: g.Detail}})
-	t.endImplicit(g.Session, g.ID, g.Ending, g.Detail)
+	t.endImplicit(g.Session, g.Ending, g.Detail)
 }
 
 // endImplicit ends an implicit session with its grant, or with another outcome (HF-4.12).
-func (t *Table) endImplicit(s *Session, grant int64, reason, detail string) {
-	if s.Implicit && s.Ended == "" && s.grant == grant {
+func (t *Table) endImplicit(s *Session, reason, detail string) {
+	if s.Implicit && s.Ended == "" && t.empty(s) {
 		t.endSession(s, reason, detail)
 		t.sessionEnded(s)
 	}
@@ -300,7 +312,7 @@ func (t *Table) finish(r *Request, outcome Result) {
 	r.Final = t.keep(r.Session, r.ID, r.Command, outcome)
 }
 
-// keep keeps an answer (HF-7.2), and ends an implicit session whose request was not granted.
+// keep keeps an answer (HF-7.2), and ends an implicit session in which nothing is left.
 func (t *Table) keep(s *Session, request uint64, c Command, r Result) Result {
 	r.At = t.at
 	if request != 0 {
@@ -311,9 +323,7 @@ func (t *Table) keep(s *Session, request uint64, c Command, r Result) Result {
 		s.Floor = max(s.Floor, s.Kept[0].Request)
 		s.Kept = slices.Clone(s.Kept[1:])
 	}
-	if request == 1 && r.Outcome != "GRANTED" {
-		t.endImplicit(s, 0, "CLOSED", "")
-	}
+	t.endImplicit(s, "CLOSED", "")
 	return r
 }
 

@@ -49,12 +49,8 @@ func (t *Table) acquireAlone(c Acquire) {
 
 // acquireAgain answers a retry by its nonce.
 func (t *Table) acquireAgain(n *nonce, digest uint64) {
-	switch {
-	case n.session == 0:
+	if n.session == 0 {
 		t.result.Outcome, t.result.First = Cancelled, n.cancelled
-		return
-	case n.digest != digest:
-		t.refuse(RequestIDReused)
 		return
 	}
 	s := t.sessions[n.session]
@@ -62,6 +58,10 @@ func (t *Table) acquireAgain(n *nonce, digest uint64) {
 		t.raise(s)
 	}
 	t.sessionIs(s)
+	if n.digest != digest {
+		t.refuse(RequestIDReused)
+		return
+	}
 	if a := s.answers[implicitRequest]; a != nil {
 		t.replay(a)
 		return
@@ -74,7 +74,8 @@ func (t *Table) acquireAgain(n *nonce, digest uint64) {
 		}
 		return
 	}
-	t.sessionEnded(s)
+	t.refuse(StaleRequest) // its answer was acknowledged, or went for room
+	t.result.Floor = s.floor
 }
 
 // arrive judges a new acquire: re-entry, an immediate grant, a place in the queue, or HELD.
@@ -108,7 +109,7 @@ func (t *Table) arrive(s *session, c *Acquire, digest uint64) {
 			session: s, owner: o, named: named, expanded: claims,
 			lease: c.Lease, maxHold: c.MaxHold, lockDelay: c.LockDelay, metadata: c.Metadata,
 		})
-		t.started(s)
+		t.started(s, c.Request)
 		t.granted(g)
 		t.keep(s, &c.Caller, digest, waitAnswer)
 		t.emit(Event{
@@ -127,7 +128,7 @@ func (t *Table) arriveCovered(s *session, c *Acquire, g *grant, digest uint64) {
 		t.granted(g)
 		t.emit(Event{
 			Kind: EventGranted, Namespace: s.namespace, Session: s.id, Owner: g.ownerKey, Request: c.Request,
-			Claims: g.named, Grant: g.info(),
+			Claims: sortClaims(c.Claims), Grant: g.info(),
 		})
 	}
 	t.keep(s, &c.Caller, digest, waitAnswer)
@@ -135,8 +136,8 @@ func (t *Table) arriveCovered(s *session, c *Acquire, g *grant, digest uint64) {
 
 // started sets the deadline of an implicit session when its grant comes: the only time a deadline
 // is lowered (HF-4.12).
-func (t *Table) started(s *session) {
-	if s.implicit && s.waits.size == 0 && s.grants.size == 1 {
+func (t *Table) started(s *session, request uint64) {
+	if s.implicit && request == implicitRequest {
 		t.es.touch(s)
 		s.deadline = t.g.time + s.ttl
 		t.deadlines.set(&s.timer, s.deadline)
@@ -240,9 +241,6 @@ func (t *Table) wait(r *request) {
 	t.placeFull(r.space)
 	t.answering = r
 	t.settleCommand(r.space)
-	if t.answering = nil; r.inOrder() && !r.gone {
-		t.queuedIs(r)
-	}
 }
 
 // attachWait sets what is derived of a waiter, but for its place.

@@ -52,6 +52,8 @@ func (t *Table) replay(a *answer) {
 	case g == nil:
 	case g.ended != NotEnded:
 		r.Ended, r.Detail = g.ended, g.detail
+	case g.isEnding():
+		r.Ended, r.Detail = g.endsBy()
 	default:
 		r.Grant = g.info()
 		r.Grant.Token = a.token

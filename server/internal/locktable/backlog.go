@@ -45,7 +45,7 @@ func (t *Table) pass(d *timer) {
 	switch d.kind {
 	case sessionTimer:
 		s := t.sessions[SessionID(d.id.Entry)]
-		if s.deadline > t.g.time { // it was raised since the timer was set
+		if s.deadline != d.at { // it was raised since the timer was set, and has its turn later
 			t.deadlines.set(d, s.deadline)
 			return
 		}
@@ -83,16 +83,22 @@ func (t *Table) condemn(g *grant, why EndReason, detail string) {
 func (t *Table) putOff(it *backlogItem) {
 	t.g.backSeq++
 	it.seq = t.g.backSeq
-	if it.kind == endSession && it.s == nil {
+	if it.kind == endSession {
 		it.s = t.sessions[it.session]
+		it.s.item = it
 	}
 	t.backlog.items = append(t.backlog.items, it)
 	t.es.add(it)
 }
 
-// owe notes that grants are still to be made in a namespace.
+// owe notes that grants are still to be made in a namespace. It stands in the backlog once.
 func (t *Table) owe(sp *space, front bool) {
+	if sp.owed != nil && !front {
+		return
+	}
+	t.settled(sp)
 	it := &backlogItem{kind: owedGrants, namespace: sp.name}
+	sp.owed = it
 	if !front {
 		t.putOff(it)
 		return
@@ -101,6 +107,14 @@ func (t *Table) owe(sp *space, front bool) {
 	it.seq = t.g.frontSeq
 	t.backlog.pushFront(it)
 	t.es.add(it)
+}
+
+// settled notes that nothing is owed in a namespace any more.
+func (t *Table) settled(sp *space) {
+	if it := sp.owed; it != nil {
+		t.es.touch(it)
+		it.done, sp.owed = true, nil
+	}
 }
 
 // workOff carries out ends from the backlog while the budget lasts, each followed by the grants it
@@ -169,9 +183,9 @@ func (t *Table) carryOut(it *backlogItem) *space {
 		t.dropGhost(it.h)
 		return it.h.space
 	default:
-		t.es.touch(it)
-		it.done = true
-		return t.space(it.namespace)
+		sp := t.space(it.namespace)
+		t.settled(sp)
+		return sp
 	}
 }
 
@@ -199,6 +213,9 @@ func (t *Table) settle(sp *space) (cut bool) {
 			cut = true
 		}
 		if !t.resolve(sp) {
+			if !cut {
+				t.settled(sp)
+			}
 			return cut
 		}
 	}
@@ -210,7 +227,7 @@ func (t *Table) renewNamed(c Command) {
 	switch c := c.(type) {
 	case OpenSession:
 		key := nonceKey{principal: c.Principal, namespace: c.Namespace, nonce: c.Nonce}
-		if n := t.nonces[key]; n != nil && c.Nonce != "" && n.digest == digestOf(c) {
+		if n := t.nonces[key]; n != nil && c.Nonce != "" {
 			t.raiseIfAlive(n.session, c.Principal)
 		}
 	case RenewSession:
@@ -223,7 +240,7 @@ func (t *Table) renewNamed(c Command) {
 			return
 		}
 		key := nonceKey{acquire: true, principal: c.Principal, namespace: c.Namespace, nonce: c.Nonce}
-		if n := t.nonces[key]; n != nil && c.Nonce != "" && n.digest == digestOf(c) {
+		if n := t.nonces[key]; n != nil && c.Nonce != "" {
 			t.raiseIfAlive(n.session, c.Principal)
 		}
 	case Release:

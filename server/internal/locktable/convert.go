@@ -62,7 +62,9 @@ func (t *Table) lower(s *session, c *Convert, g *grant, to Claim, same bool, dig
 	}
 	t.granted(g)
 	t.keep(s, &c.Caller, digest, waitAnswer)
-	t.settleCommand(s.space)
+	if !same {
+		t.settleCommand(s.space)
+	}
 }
 
 // arriveConversion judges a conversion that raises a claim.

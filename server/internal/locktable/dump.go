@@ -78,9 +78,10 @@ func (t *Table) Dump() string {
 		s.dump(&b)
 	}
 	for _, g := range t.grantsByID() {
+		why, _ := g.endsBy()
 		fmt.Fprintf(&b, "grant #%d token=%d %s depth=%d claims=%v lease=%d,%d max-hold=%d delay=%d ending=%d\n",
 			g.id, g.token, who(g.session.id, g.ownerKey), g.depth, g.named, g.lease, g.leaseEnd, g.maxHold,
-			g.lockDelay, g.ending)
+			g.lockDelay, why)
 	}
 	for _, h := range t.ghostsByGrant() {
 		fmt.Fprintf(&b, "ghost #%d in %s claims=%v until=%d passed=%v\n", h.grant, h.namespace, h.claims,

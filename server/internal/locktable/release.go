@@ -9,7 +9,7 @@ func (t *Table) heldGrant(s *session, id GrantID) *grant {
 	if g == nil || g.session != s || g.isEnding() {
 		t.refuse(NotHolder)
 		if g != nil && g.session == s {
-			t.result.Ended, t.result.Detail = g.ending, g.detail
+			t.result.Ended, t.result.Detail = g.endsBy()
 		}
 		return nil
 	}
@@ -71,16 +71,16 @@ func (t *Table) revokeGrant(c RevokeGrant) {
 	if g == nil || g.isEnding() {
 		t.refuse(NotHolder)
 		if g != nil {
-			t.result.Ended, t.result.Detail = g.ending, g.detail
+			t.sessionIs(g.session)
+			t.result.Ended, t.result.Detail = g.endsBy()
 		}
 		return
 	}
 	t.done()
-	t.result.Session = g.session.id
 	t.result.Grant = g.info()
-	sp := g.session.space
 	t.endGrant(g, RevokedByOperator, c.Reason)
-	t.settleCommand(sp)
+	t.sessionIs(g.session)
+	t.settleCommand(g.session.space)
 }
 
 func sortBlockers(all []Blocker) {

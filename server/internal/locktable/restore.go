@@ -496,8 +496,14 @@ func (l *loader) buildBacklog() error {
 	for _, it := range l.backlog {
 		it.s, it.r, it.g, it.h = t.sessions[it.session], waits[it.wait], t.grants[it.grant], t.ghosts[it.grant]
 		switch {
+		case it.kind == endSession && it.s == nil && it.announced:
+			it.s = &session{}
 		case it.kind == endSession && it.s == nil:
 			return l.missing("session", it.session)
+		case it.kind == endSession:
+			it.s.item = it
+		case it.kind == owedGrants && !it.done:
+			t.space(it.namespace).owed = it
 		case it.kind == endWait && it.r == nil:
 			it.r = &request{entityNode: entityNode{gone: true}}
 		case it.kind == endGrant && it.g == nil:

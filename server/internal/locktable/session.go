@@ -8,15 +8,16 @@ func (t *Table) openSession(c OpenSession) {
 	digest := digestOf(c)
 	if n := t.nonces[key]; c.Nonce != "" && n != nil {
 		s := t.sessions[n.session]
+		if s.alive() {
+			t.raise(s)
+		}
+		t.sessionIs(s)
 		switch {
 		case n.digest != digest:
 			t.refuse(RequestIDReused)
 		case !s.alive():
-			t.sessionIs(s)
 			t.sessionEnded(s)
 		default:
-			t.raise(s)
-			t.sessionIs(s)
 			t.result.TTL = s.ttl
 			t.done()
 		}
@@ -132,7 +133,11 @@ func (t *Table) ofGrant(c *Caller, id GrantID) *session {
 		t.refuse(NotHolder)
 		return nil
 	}
-	return t.named(g.session.id, c.Principal)
+	s := t.named(g.session.id, c.Principal)
+	if s == nil && t.result.Refusal == PermissionDenied {
+		t.result.Session = 0 // a stranger is not told what the grant belongs to
+	}
+	return s
 }
 
 func (t *Table) renewSession(c RenewSession) {
@@ -175,6 +180,7 @@ func (t *Table) endByCommand(s *session, why EndReason, detail string) {
 	t.announceEnd(s)
 	t.result.SessionDeadline = 0
 	t.putOff(&backlogItem{kind: endSession, session: s.id, announced: true})
+	t.settleCommand(s.space)
 }
 
 // endSession lets the end of a session take hold: from now on no command of it has effect, its
@@ -219,14 +225,20 @@ func (t *Table) endImplicit(s *session, why EndReason, detail string) {
 	t.announceEnd(s)
 }
 
-// forget drops sessions and nonces whose time of memory has passed.
+// forget drops sessions and nonces whose time of memory has passed. A session with an end in the
+// backlog is remembered until that has been carried out.
 func (t *Table) forget() {
+	var stuck []*session
 	for t.forgetting.len() > 0 {
 		s := t.forgetting.all()[0]
-		if s.endedAt+memory > t.g.time || s.waits.size > 0 || s.grants.size > 0 {
+		if s.endedAt+memory > t.g.time {
 			break
 		}
 		t.forgetting.pop()
+		if s.item != nil && !t.isVoid(s.item) || s.waits.size > 0 || s.grants.size > 0 {
+			stuck = append(stuck, s)
+			continue
+		}
 		t.dropAnswers(s)
 		if s.nonce != "" {
 			key := nonceKey{acquire: s.implicit, principal: s.principal, namespace: s.namespace, nonce: s.nonce}
@@ -237,6 +249,10 @@ func (t *Table) forget() {
 		}
 		delete(t.sessions, s.id)
 		t.es.drop(s)
+	}
+	if stuck != nil {
+		t.forgetting.items = append(stuck, t.forgetting.all()...)
+		t.forgetting.head = 0
 	}
 	for t.fading.len() > 0 && t.fading.all()[0].until <= t.g.time {
 		n := t.fading.pop()

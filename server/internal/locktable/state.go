@@ -43,6 +43,7 @@ type session struct {
 	waiting   map[uint64]*request // derived: waits by request id, those without one left out
 	waits     list[*request]      // derived: all waits, by arrival; decided ones too
 	grants    list[*grant]        // derived: by id, ending ones too
+	item      *backlogItem        // derived: its end in the backlog, carried out or not
 	timer     timer               // derived
 	acquiring int                 // derived: acquires among the waits that are in the order
 }
@@ -106,6 +107,14 @@ type grant struct {
 
 // isEnding tells whether the grant's end is decided: it only excludes others (HF-2.3a).
 func (g *grant) isEnding() bool { return g.ending != NotEnded || !g.session.alive() }
+
+// endsBy tells why a grant is ending.
+func (g *grant) endsBy() (EndReason, string) {
+	if g.ending == NotEnded {
+		return g.session.ended, g.session.detail
+	}
+	return g.ending, g.detail
+}
 
 // request is an acquire or a conversion that waits (HF-4.1).
 type request struct {
@@ -224,6 +233,7 @@ type space struct {
 	sorted  lockIndex
 	order   list[*request]  // all waiters (HF-4.4)
 	waiting map[*owner]bool // owners that wait
+	owed    *backlogItem    // its place in the backlog if grants are owed here
 
 	// What the present command left to be looked at.
 	full    []*request // passed as often as may be, to be moved (HF-4.6)

@@ -86,6 +86,7 @@ func (t *Table) Apply(b Batch) Effects {
 		t.command(c)
 		t.result.At = t.at
 		t.workOff()
+		t.complete()
 	}
 	t.result = nil
 	t.freshen()
@@ -93,6 +94,19 @@ func (t *Table) Apply(b Batch) Effects {
 	e := Effects{Index: b.Index, Time: t.g.time, Results: results, Events: t.events, Backlog: t.hasBacklog()}
 	t.events = nil
 	return e
+}
+
+// complete completes the answer to a command by what followed from it: where its waiter stands, if
+// it made one, and whether its session still lives.
+func (t *Table) complete() {
+	if r := t.answering; r != nil && !r.gone {
+		t.queuedIs(r)
+	}
+	t.answering = nil
+	if t.result.SessionDeadline > 0 {
+		t.result.SessionDeadline = 0
+		t.sessionIs(t.sessions[t.result.Session])
+	}
 }
 
 func (t *Table) command(c Command) {

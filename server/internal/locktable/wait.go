@@ -111,6 +111,7 @@ func (t *Table) giveAcquire(r *request) Result {
 			return Result{Outcome: Held}
 		}
 		t.reenter(g, r.lease)
+		t.started(r.session, r.id)
 		return Result{Outcome: Granted, Grant: g.info()}
 	}
 	s := r.session
@@ -118,11 +119,7 @@ func (t *Table) giveAcquire(r *request) Result {
 		session: s, owner: r.owner, named: r.named, expanded: claims,
 		lease: r.lease, maxHold: r.maxHold, lockDelay: r.lockDelay, metadata: r.metadata,
 	})
-	if s.implicit && s.grants.size == 1 && s.waits.size == 1 {
-		t.es.touch(s)
-		s.deadline = t.g.time + s.ttl
-		t.deadlines.set(&s.timer, s.deadline)
-	}
+	t.started(s, r.id)
 	return Result{Outcome: Granted, Grant: g.info()}
 }
 

@@ -26,7 +26,10 @@ func describe(m *model.Table) string {
 		if s.Ended == "" {
 			fmt.Fprintf(&b, " deadline=%d", s.Deadline)
 		} else {
-			fmt.Fprintf(&b, " ended=%d at=%d detail=%q\n", code(reasons[:], s.Ended), s.EndedAt, s.Detail)
+			fmt.Fprintf(&b, " ended=%d at=%d detail=%q", code(reasons[:], s.Ended), s.EndedAt, s.Detail)
+		}
+		if s.Ended != "" && !s.Implicit { // its answers are nobody's any more
+			b.WriteByte('\n')
 			continue
 		}
 		var kept []string

@@ -125,7 +125,7 @@ func (f *failure) String() string {
 			}
 		}
 		if difference != "" {
-			fmt.Fprintf(&b, "%s\nstate of the table:\n%s\nstate of the model:\n%s", difference, p.table.Dump(), describe(p.model))
+			fmt.Fprintf(&b, "%s\nstate of the model:\n%s", difference, describe(p.model))
 			break
 		}
 	}
