@@ -189,7 +189,9 @@ func (s *script) look(w *words) (out []string, ok bool, err error) {
 			out = []string{span(at)}
 		}
 	default:
-		return nil, false, nil
+		if out, ok = s.view(w); !ok {
+			return nil, false, nil
+		}
 	}
 	return out, true, w.unread()
 }

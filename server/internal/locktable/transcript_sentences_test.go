@@ -109,6 +109,9 @@ func deadlineWords(g locktable.GrantInfo) string {
 }
 
 func numbers(r locktable.Result) string {
+	if r.First != 0 {
+		return "" // a replay does not tell them (HF-7.2)
+	}
 	switch r.Refusal {
 	case locktable.QueueFull:
 		return fmt.Sprintf(" (%d wait for %s)", r.Limit, r.Name)
