@@ -16,7 +16,7 @@ import (
 )
 
 // testTiming is LAN, but patient with a machine that has other things to do.
-var testTiming = Timing{Heartbeat: 250 * time.Millisecond, Election: 250 * time.Millisecond, Lease: 250 * time.Millisecond}
+var testTiming = Timing{Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, Lease: 500 * time.Millisecond}
 
 const patience = 30 * time.Second
 

@@ -157,7 +157,7 @@ func (n *Node) Remove(ctx context.Context, id string) error {
 		return f
 	})
 	if err == nil && id != n.ID() {
-		n.sayGoodbye(ctx, s, index)
+		_ = n.await(ctx, func() error { n.sayGoodbye(ctx, s, index); return nil })
 	}
 	return err
 }
@@ -168,23 +168,24 @@ const (
 )
 
 // sayGoodbye tells a removed member that its removal is committed. Raft stops sending to it before
-// that, and leaves it asking for votes that nobody gives it.
+// that, at times even before it has sent the entry, and so leaves it asking for votes that nobody
+// gives it.
 func (n *Node) sayGoodbye(ctx context.Context, to raft.Server, index uint64) {
 	term := n.raft.CurrentTerm()
-	request := &raft.AppendEntriesRequest{
-		RPCHeader:    raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.ID()), Addr: []byte(n.trans.LocalAddr())},
-		Term:         term,
-		Leader:       []byte(n.trans.LocalAddr()),
-		PrevLogEntry: index, PrevLogTerm: term, LeaderCommitIndex: index,
-	}
+	after := index // the entry after which the member's log is to be continued
 	for range goodbyeTries {
-		if n.raft.State() != raft.Leader || n.raft.CurrentTerm() != term {
+		request, err := n.goodbye(term, after, index)
+		if err != nil || n.raft.State() != raft.Leader || n.raft.CurrentTerm() != term {
 			return
 		}
 		var resp raft.AppendEntriesResponse
-		err := n.trans.NetworkTransport.AppendEntries(to.ID, to.Address, request, &resp)
+		err = n.trans.NetworkTransport.AppendEntries(to.ID, to.Address, request, &resp)
 		if err == nil && resp.Success {
 			return
+		}
+		if err == nil && resp.LastLog < after {
+			after = resp.LastLog
+			continue
 		}
 		select {
 		case <-time.After(goodbyeEvery):
@@ -194,6 +195,27 @@ func (n *Node) sayGoodbye(ctx context.Context, to raft.Server, index uint64) {
 			return
 		}
 	}
+}
+
+// goodbye is an append of the entries after one index up to another, which is committed.
+func (n *Node) goodbye(term, after, index uint64) (*raft.AppendEntriesRequest, error) {
+	if index-after > appendMax {
+		return nil, fmt.Errorf("the member is %d entries behind", index-after)
+	}
+	entries := make([]*raft.Log, 0, index-after+1)
+	for i := after; i <= index; i++ {
+		l := &raft.Log{}
+		if err := n.logs.GetLog(i, l); err != nil {
+			return nil, err
+		}
+		entries = append(entries, l)
+	}
+	self := []byte(n.trans.LocalAddr())
+	return &raft.AppendEntriesRequest{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.ID()), Addr: self},
+		Term:      term, Leader: self, LeaderCommitIndex: index,
+		PrevLogEntry: after, PrevLogTerm: entries[0].Term, Entries: entries[1:],
+	}, nil
 }
 
 func (n *Node) change(ctx context.Context, do func(timeout time.Duration) raft.IndexFuture) error {

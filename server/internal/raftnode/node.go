@@ -69,6 +69,7 @@ type Node struct {
 	stop    *failStop
 	disk    *diskClock
 	store   boltStore
+	logs    raft.LogStore
 	snaps   *snapshotStore
 	trans   *transport
 	fsm     *fsm
@@ -176,8 +177,7 @@ func (n *Node) open(cfg Config) error {
 	if err := n.dir.started(); err != nil {
 		return err
 	}
-	cache, err := raft.NewLogCache(logCacheEntries, logs)
-	if err != nil {
+	if n.logs, err = raft.NewLogCache(logCacheEntries, logs); err != nil {
 		return err
 	}
 	conf := n.raftConfig()
@@ -190,7 +190,7 @@ func (n *Node) open(cfg Config) error {
 	if n.snapshots.trailing == 0 {
 		n.snapshots.trailing = trailingMin
 	}
-	n.raft, err = raft.NewRaft(conf, n.fsm, cache, stable, n.snaps, n.trans)
+	n.raft, err = raft.NewRaft(conf, n.fsm, n.logs, stable, n.snaps, n.trans)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func TestFailOverAndRestart(t *testing.T) {
 func TestClosedNodeWasNotRemoved(t *testing.T) {
 	m := newMember(t)
 	m.mustStart(true)
-	for range 20 {
+	for range 5 {
 		m.waitLeading()
 		m.kill()
 		m.mustStart(false)
