@@ -422,14 +422,13 @@ func (l *loader) buildRequests() error {
 		}
 		r.session, r.space, r.owner = s, s.space, s.owner(r.ownerKey)
 		claims := expand(r.named)
-		if r.converts != 0 {
-			if r.grant = t.grants[r.converts]; r.grant == nil || len(r.named) != 1 {
-				return l.missing("grant", r.converts)
-			}
-			if r.inOrder() || r.grant.convert == nil {
+		if r.grant = t.grants[r.converts]; r.grant != nil && len(r.named) == 1 {
+			if r.inOrder() || r.decided == Cancelled { // of others the outcome alone is left to tell
 				r.grant.convert = r
 			}
 			claims = r.grant.raised(r.named[0])
+		} else if r.converts != 0 && r.inOrder() {
+			return l.missing("grant", r.converts)
 		}
 		if r.inOrder() {
 			r.setPlaces(claims)
