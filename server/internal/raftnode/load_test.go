@@ -1,10 +1,8 @@
 package raftnode
 
 import (
-	"errors"
 	"flag"
 	"fmt"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,61 +12,130 @@ import (
 // The promise is less than one change of leader in ten minutes: -leader-load 10m.
 var leaderLoad = flag.Duration("leader-load", 3*time.Second, "how long TestLeaderStaysUnderFullLoad writes")
 
-// fullEntry is an entry of the size that a busy proposer makes: acquires of one session.
-func fullEntry(proposal uint64, session locktable.SessionID, stamp locktable.Millis) Entry {
-	e := Entry{Proposal: proposal, Version: SemanticsMax, Stamp: stamp}
-	const pairs = 256
-	for i := range uint64(pairs) {
-		caller := locktable.Caller{Principal: "load", Session: session, Request: (proposal*pairs + i) + 1, Acked: proposal * pairs}
+// pairsOfEntry acquires, each with its release, are in an entry: about what a busy proposer puts
+// into one.
+const pairsOfEntry = 256
+
+func fullEntry(n uint64, session locktable.SessionID) Entry {
+	e := Entry{Proposal: n, Version: SemanticsMax, Stamp: locktable.Millis(n)}
+	request := n * pairsOfEntry * 2
+	for i := range uint64(pairsOfEntry) {
+		caller := locktable.Caller{Principal: "load", Session: session, Request: request + i*2, Acked: request - 1}
 		e.Commands = append(e.Commands, locktable.Acquire{
-			Caller: caller, Owner: fmt.Sprint(i), NoReentry: true,
-			Claims: []locktable.Claim{{Name: fmt.Sprintf("orders/%d", (proposal*pairs+i)%100_000), Mode: locktable.X}},
+			Caller: caller, Owner: fmt.Sprint(i),
+			Claims: []locktable.Claim{{Name: fmt.Sprintf("orders/%d", i), Mode: locktable.X}},
 		})
+		caller.Request++
+		e.Commands = append(e.Commands, locktable.Release{Caller: caller, Grant: grantOf(n, i)})
 	}
 	return e
 }
 
-// Heartbeats wait behind writes, so a leader could lose its followers under load. Two entries are
-// always in flight, as the proposer has it, on three nodes that share this machine's disk.
+// grantOf is the grant that an acquire of fullEntry is given: tokens are counted through.
+func grantOf(entry, i uint64) locktable.GrantID {
+	return locktable.GrantID((entry-1)*pairsOfEntry + i + 1)
+}
+
+// starvation notices when this process is not given the processor: what then happens says nothing
+// about the nodes.
+type starvation struct {
+	worst time.Duration
+	stop  chan struct{}
+	ended chan struct{}
+}
+
+func watchStarvation() *starvation {
+	s := &starvation{stop: make(chan struct{}), ended: make(chan struct{})}
+	go func() {
+		defer close(s.ended)
+		const every = 5 * time.Millisecond
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		last := time.Now()
+		for {
+			select {
+			case now := <-tick.C:
+				s.worst = max(s.worst, time.Since(last)-every)
+				last = now
+			case <-s.stop:
+				return
+			}
+		}
+	}()
+	return s
+}
+
+func (s *starvation) end() time.Duration {
+	close(s.stop)
+	<-s.ended
+	return s.worst
+}
+
+// Heartbeats wait behind writes, so a leader could lose its followers under load. The short run
+// forgives a machine that starves the process for a good part of the heartbeat timeout, the long
+// one nothing.
 func TestLeaderStaysUnderFullLoad(t *testing.T) {
-	members := threeNodes(t, func(c *Config) { c.Timing = LAN; c.SnapshotBytes = 16 << 20 })
-	leader := members[0]
-	term := leader.Term()
-	f := leader.Propose(Entry{Proposal: 1, Version: SemanticsMax, Commands: []locktable.Command{
-		locktable.OpenSession{Principal: "load", Namespace: "default", TTL: 86_400_000, Nonce: "load"}}})
-	if err := f.Err(); err != nil {
-		t.Fatal(err)
+	const attempts = 3
+	for i := range attempts {
+		watch := watchStarvation()
+		stayed := writeAtFullLoad(t, *leaderLoad)
+		starved := watch.end()
+		switch {
+		case stayed:
+			return
+		case *leaderLoad > time.Minute || starved < LAN.Heartbeat/4:
+			t.Fatalf("the leader was replaced; the process was starved for %v at most", starved)
+		}
+		t.Logf("attempt %d says nothing: the process was starved for %v", i+1, starved)
 	}
-	opened, _ := leader.seen.find(1)
+}
+
+// writeAtFullLoad keeps two entries in flight, as the proposer does, on three nodes that share the
+// machine's disk, and tells whether the leader stayed.
+func writeAtFullLoad(t *testing.T, d time.Duration) bool {
+	t.Helper()
+	members := threeNodes(t, func(c *Config) { c.Timing = LAN; c.SnapshotBytes = 16 << 20 })
+	defer func() {
+		for _, m := range members {
+			m.kill()
+		}
+	}()
+	leader := leaderOf(t, members)
+	term := leader.Term()
+	const first = 1 << 40
+	err := leader.Propose(Entry{Proposal: first, Version: SemanticsMax, Commands: []locktable.Command{
+		locktable.OpenSession{Principal: "load", Namespace: "default", TTL: 86_400_000, Nonce: "load"}}}).Err()
+	if err != nil {
+		return false
+	}
+	opened, _ := leader.seen.find(first)
 	session := opened.Effects.Results[0].Session
 	for _, m := range members {
 		m.seen.forget()
 	}
-
-	deadline := time.Now().Add(*leaderLoad)
-	var entries, lost atomic.Int64
+	deadline := time.Now().Add(d)
 	inFlight := make(chan *Future, 1) // and one in the hand
-	waited := make(chan struct{})
+	answered := make(chan int)
 	go func() {
-		defer close(waited)
+		n := 0
 		for f := range inFlight {
-			entries.Add(1)
-			if err := f.Err(); err != nil {
-				lost.Add(1)
-				if !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrNotDone) {
-					t.Error(err)
-				}
+			if f.Err() == nil {
+				n++
 			}
 		}
+		answered <- n
 	}()
-	for i := uint64(2); time.Now().Before(deadline) && leader.State() == Leader; i++ {
-		inFlight <- leader.Propose(fullEntry(i, session, 1))
+	for i := uint64(1); time.Now().Before(deadline) && leader.State() == Leader; i++ {
+		inFlight <- leader.Propose(fullEntry(i, session))
 	}
 	close(inFlight)
-	<-waited
-	t.Logf("%d entries of 256 commands in %v, %d of unknown fate", entries.Load(), *leaderLoad, lost.Load())
-	if now := leaderOf(t, members).Term(); now != term {
-		t.Errorf("the leader of term %d was replaced: the term is %d", term, now)
-	}
+	t.Logf("%d entries of %d commands in %v", <-answered, pairsOfEntry*2, d)
+	stayed := leader.State() == Leader && leader.Term() == term
 	agree(t, members)
+	leader.View(func(table *locktable.Table) {
+		if n := table.Status().Grants; n != 0 {
+			t.Errorf("%d grants are left: the releases have missed them", n)
+		}
+	})
+	return stayed
 }
