@@ -160,7 +160,7 @@ func (s *Services) submitError(err error) *v1.Error {
 
 func unknownOutcome(err error) *v1.Error {
 	why := "it was proposed and not answered in time"
-	if errors.Is(err, errStopping) {
+	if errors.Is(err, errStopping) || errors.Is(err, proposer.ErrShuttingDown) {
 		why = "the node is shutting down"
 	}
 	return fail(v1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN, why)

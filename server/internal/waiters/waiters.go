@@ -275,11 +275,12 @@ func (w *Waiters) endAll(err error) {
 }
 
 // errStopped is the answer to the calls that Close ends.
-var errStopped = fmt.Errorf("%w: the node stops", proposer.ErrOutcomeUnknown)
+var errStopped = fmt.Errorf("%w: %w", proposer.ErrOutcomeUnknown, proposer.ErrShuttingDown)
 
 // Close answers all parked calls with proposer.ErrOutcomeUnknown, since their requests still wait
-// and a retry elsewhere finds them, and waits until all calls have returned or ctx ends. Close it
-// before the proposer, which it may need to cancel what nobody can find again.
+// and a retry elsewhere finds them (the error is a proposer.ErrShuttingDown too, to say why). Then
+// it waits until all calls have returned or ctx ends. Close it before the proposer, which it may
+// need to cancel what nobody can find again.
 func (w *Waiters) Close(ctx context.Context) {
 	w.mu.Lock()
 	w.closed = true
