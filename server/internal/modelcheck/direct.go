@@ -9,7 +9,7 @@ import (
 // direct writes a script: commands that chance alone would seldom put together.
 func (g *generator) direct() {
 	g.scripts++
-	switch g.IntN(10) {
+	switch g.IntN(12) {
 	case 0, 1, 2, 3:
 		g.ring(2 + g.IntN(7))
 	case 4, 5:
@@ -22,6 +22,10 @@ func (g *generator) direct() {
 		g.overtake()
 	case 9:
 		g.reuse()
+	case 10:
+		g.crowd()
+	case 11:
+		g.impatient()
 	}
 }
 
@@ -183,6 +187,38 @@ func (g *generator) overtake() {
 		a.Priority = int32(50 + g.IntN(3))
 		a.Owner = fmt.Sprint("o", g.IntN(5))
 		all = append(all, a)
+	}
+	g.say(all...)
+}
+
+// crowd lets more hold and wait for a name than an answer lists.
+func (g *generator) crowd() {
+	owners := g.lines(24)
+	var all []locktable.Command
+	mode := pick(g, []locktable.Mode{locktable.S, locktable.IX, locktable.IS})
+	for i, o := range owners {
+		if i > 10 && g.chance(50) {
+			mode = pick(g, modes)
+		}
+		all = append(all, g.take(o, pick(g, waits), locktable.Claim{Name: g.name(0), Mode: mode}))
+	}
+	g.say(all...)
+}
+
+// impatient converts a grant again while a conversion of it waits.
+func (g *generator) impatient() {
+	var all []locktable.Command
+	for _, o := range g.lines(2) {
+		all = append(all, g.take(o, 0, locktable.Claim{Name: pick(g, g.hot), Mode: locktable.S}))
+	}
+	for range 4 {
+		if grant, owner := g.grant(g.someone()); owner != nil {
+			for range 3 {
+				v := g.convert(owner, grant)
+				v.Mode, v.WaitLimit = pick(g, []locktable.Mode{locktable.X, locktable.SIX}), 60_000
+				all = append(all, g.remember(owner, v))
+			}
+		}
 	}
 	g.say(all...)
 }

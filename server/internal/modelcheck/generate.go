@@ -26,7 +26,7 @@ type generator struct {
 	cold     int      // of 10 acquires, how many want a name that few want
 	epoch    uint32
 	nonces   []locktable.Command // sessionless acquires and openings, to be repeated
-	storms   bool
+	most     int                 // commands in a batch, but for scripts
 }
 
 // client is a session as its client knows it.
@@ -75,7 +75,7 @@ func newGenerator(c chooser) *generator {
 	g := &generator{chooser: c}
 	g.hot = pick(g, trees)
 	g.cold = g.IntN(6)
-	g.storms = g.chance(25)
+	g.most = pick(g, []int{3, 6, 12})
 	return g
 }
 
@@ -110,7 +110,7 @@ func (g *generator) batch() locktable.Batch {
 		g.script = g.script[1:]
 		return b
 	}
-	for range g.IntN(5) {
+	for range g.IntN(g.most) {
 		if c := g.command(); c != nil {
 			b.Commands = append(b.Commands, c)
 		}
@@ -188,7 +188,7 @@ func (g *generator) command() locktable.Command {
 	switch n := g.IntN(1000); {
 	case n < 400:
 		return g.remember(c, g.acquire(c))
-	case n < 540:
+	case n < 550:
 		if grant, owner := g.grant(c); owner != nil {
 			return g.remember(owner, locktable.Release{Caller: g.caller(owner), Grant: grant.id})
 		}
@@ -223,9 +223,11 @@ func (g *generator) command() locktable.Command {
 			GrantsPerSession: uint32(1 + g.IntN(20)), SessionsPerPrincipal: uint32(3 + g.IntN(20))}}
 	case n < 995:
 		return locktable.SetSemantics{Version: uint32(g.IntN(3))}
-	case n < 996:
-		g.epoch += uint32(g.IntN(3))
-		return locktable.RaiseEpoch{Epoch: pick(g, []uint32{g.epoch, g.epoch, g.epoch, 1 << 15})}
+	case n < 999:
+		if g.chance(20) {
+			g.epoch += 1 + uint32(g.IntN(3))
+		}
+		return locktable.RaiseEpoch{Epoch: pick(g, []uint32{g.epoch, g.epoch, 0, 1 << 15})}
 	}
 	return nil
 }
