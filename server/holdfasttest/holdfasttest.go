@@ -118,7 +118,7 @@ func start(t testing.TB, config serve.Config) *Server {
 	t.Helper()
 	s := &Server{t: t, config: config}
 	s.start()
-	t.Cleanup(s.Stop)
+	t.Cleanup(s.Kill) // its data goes with the test, so there is nothing to be gentle with
 	return s
 }
 
@@ -145,7 +145,7 @@ func (s *Server) NodeID() string { return s.server.NodeID() }
 // Leads tells whether the node leads its cluster.
 func (s *Server) Leads() bool { return s.server.Leads() }
 
-// Stop stops the server in order, as SIGTERM does. It does nothing if it has stopped.
+// Stop stops the server in order, as SIGTERM does. It does nothing if it has stopped already.
 func (s *Server) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
@@ -154,6 +154,13 @@ func (s *Server) Stop() {
 		s.t.Errorf("holdfasttest: %v", err)
 	}
 }
+
+// Kill stops the server at once, with no word to anybody, as near to kill -9 as a process can come
+// without ending itself.
+func (s *Server) Kill() { s.server.Kill() }
+
+// Wait waits until the server has stopped, and tells why, if it did so by itself for a bad reason.
+func (s *Server) Wait() error { return s.server.Wait() }
 
 // Restart starts a server that was stopped, on the data and at the addresses it had, and waits
 // until it is ready.

@@ -217,7 +217,11 @@ func (s *Server) serve() {
 
 // leading is called when the node has begun or ceased to lead.
 func (s *Server) leading(leads bool) {
-	s.log.Info("leadership", "leads", leads)
+	what := "this node has ceased to lead"
+	if leads {
+		what = "this node leads now"
+	}
+	s.log.Info(what)
 	s.pollSoon()
 }
 

@@ -67,6 +67,12 @@ func (s *Server) servers() []*http.Server {
 	return out
 }
 
+// Kill stops the node at once, as if its process had ended: for tests.
+func (s *Server) Kill() {
+	s.abort(nil)
+	<-s.ended
+}
+
 // abort stops the node at once; err is the reason, if it is none of those for which a node should
 // stop.
 func (s *Server) abort(err error) {

@@ -44,13 +44,15 @@ func (s *Server) watchOver() {
 
 // pollMembers keeps asking the other members who and how they are.
 func (s *Server) pollMembers(ctx context.Context) {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
 	for {
 		s.poll(ctx)
 		s.raiseSemantics(ctx)
+		pause := pollEvery
+		if !s.Ready() {
+			pause = pollEvery / 20 // the leader is to be found
+		}
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-s.pollNow:
 		case <-ctx.Done():
 			return
