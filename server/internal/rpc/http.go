@@ -13,6 +13,8 @@ import (
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/peer/v1/peerv1connect"
 	"github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1/holdfastv1connect"
@@ -96,7 +98,7 @@ type door struct {
 }
 
 func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if _, pattern := d.mux.Handler(r); pattern == "" {
+	if !d.known(r) {
 		d.refuse(w, r, http.StatusNotFound, connect.NewError(connect.CodeUnimplemented,
 			fmt.Errorf("%s is no method of this server (hint: try POST %s with a JSON body)",
 				clip(r.URL.Path), holdfastv1connect.LockServiceAcquireProcedure)))
@@ -125,13 +127,31 @@ func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.next.ServeHTTP(w, r)
 }
 
-// refuse answers in the caller's protocol, or with a status and JSON if it speaks none of them.
-func (d door) refuse(w http.ResponseWriter, r *http.Request, status int, err *connect.Error) {
-	if d.errors.IsSupported(r) {
-		_ = d.errors.Write(w, r, err) // the caller has gone
-		return
+// known tells whether there is such a method.
+func (d door) known(r *http.Request) bool {
+	if _, pattern := d.mux.Handler(r); pattern == "" {
+		return false
 	}
-	_ = d.errors.Write(&withStatus{ResponseWriter: w, status: status}, r, err)
+	service, method, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if !slices.Contains(serviceNames, service) {
+		return true // health and reflection
+	}
+	descriptor, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
+	if err != nil {
+		return false
+	}
+	methods := descriptor.(protoreflect.ServiceDescriptor).Methods()
+	return methods.ByName(protoreflect.Name(method)) != nil
+}
+
+// refuse answers in the protocol of a caller that expects a status of its own, and with an HTTP
+// status and JSON to all others.
+func (d door) refuse(w http.ResponseWriter, r *http.Request, status int, err *connect.Error) {
+	contentType := r.Header.Get("Content-Type")
+	if !strings.HasPrefix(contentType, "application/grpc") && !strings.HasPrefix(contentType, "application/connect+") {
+		w = &withStatus{ResponseWriter: w, status: status}
+	}
+	_ = d.errors.Write(w, r, err) // it fails only if the caller has gone
 }
 
 // withStatus replaces the status of a response.
