@@ -15,8 +15,12 @@ import (
 	"github.com/holdfast-dev/holdfast/server/internal/peerport"
 )
 
-// testTiming is LAN, but patient with a machine that has other things to do.
-var testTiming = Timing{Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, Lease: 500 * time.Millisecond}
+// A cluster in a test is patient with a machine that has other things to do. A single node need not
+// be, and leads at once.
+var (
+	clusterTiming = Timing{Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, Lease: 500 * time.Millisecond}
+	singleTiming  = Timing{Heartbeat: 25 * time.Millisecond, Election: 25 * time.Millisecond, Lease: 25 * time.Millisecond}
+)
 
 const patience = 30 * time.Second
 
@@ -25,6 +29,7 @@ type member struct {
 	t    *testing.T
 	path string
 	addr string
+	time Timing
 	cfg  func(*Config)
 
 	*Node
@@ -99,7 +104,16 @@ func (r *recorder) find(proposal uint64) (Applied, bool) {
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func newMember(t *testing.T) *member {
-	return &member{t: t, path: filepath.Join(t.TempDir(), "data"), addr: "127.0.0.1:0"}
+	return &member{t: t, path: filepath.Join(t.TempDir(), "data"), addr: "127.0.0.1:0", time: singleTiming}
+}
+
+// newMembers are three that are to be one cluster.
+func newMembers(t *testing.T) []*member {
+	members := []*member{newMember(t), newMember(t), newMember(t)}
+	for _, m := range members {
+		m.time = clusterTiming
+	}
+	return members
 }
 
 // start opens the node on its directory, at its old address if it had one.
@@ -122,7 +136,7 @@ func (m *member) start(bootstrap bool) error {
 	m.seen, m.died = &recorder{}, make(chan error, 1)
 	died := m.died
 	cfg := Config{
-		Dir: dir, Streams: m.port.Raft(), Bootstrap: bootstrap, Timing: testTiming, Logger: quiet(),
+		Dir: dir, Streams: m.port.Raft(), Bootstrap: bootstrap, Timing: m.time, Logger: quiet(),
 		Observer: m.seen, OnFatal: func(err error) { died <- err },
 	}
 	if m.cfg != nil {
@@ -198,7 +212,7 @@ var corruption = locktable.Batch{Index: 1, Version: 1, Commands: open(1 << 40)}
 // threeNodes starts a cluster whose first member leads.
 func threeNodes(t *testing.T, cfg func(*Config)) []*member {
 	t.Helper()
-	members := []*member{newMember(t), newMember(t), newMember(t)}
+	members := newMembers(t)
 	for i, m := range members {
 		m.cfg = cfg
 		if i == 0 {

@@ -44,7 +44,7 @@ func (m *member) mustStayStopped(reason string) {
 // HF-10.4 A leader whose disk fails stops, and the others go on without losing anything.
 func TestLeaderStopsAtAStorageError(t *testing.T) {
 	var faults [3]*faultStore
-	members := []*member{newMember(t), newMember(t), newMember(t)}
+	members := newMembers(t)
 	for i, m := range members {
 		faults[i] = faulty(m)
 		if i == 0 {
@@ -71,7 +71,7 @@ func TestLeaderStopsAtAStorageError(t *testing.T) {
 }
 
 func TestFollowerStopsAtAStorageError(t *testing.T) {
-	members := []*member{newMember(t), newMember(t), newMember(t)}
+	members := newMembers(t)
 	members[0].mustStart(true)
 	members[0].waitLeading()
 	members[1].join(members[0])
@@ -85,7 +85,7 @@ func TestFollowerStopsAtAStorageError(t *testing.T) {
 }
 
 func TestNodeStopsIfItsVoteCannotBeSaved(t *testing.T) {
-	members := []*member{newMember(t), newMember(t), newMember(t)}
+	members := newMembers(t)
 	members[0].mustStart(true)
 	members[0].waitLeading()
 	members[1].join(members[0])
@@ -208,7 +208,7 @@ func (f *faultStore) stall(t *testing.T) (release func()) {
 // A leader whose disk hangs keeps sending heartbeats, since these do not pass the disk, and nobody
 // else would be elected.
 func TestLeaderWithAHangingDiskIsReplaced(t *testing.T) {
-	members := []*member{newMember(t), newMember(t), newMember(t)}
+	members := newMembers(t)
 	faults := faulty(members[0])
 	inner := members[0].cfg
 	members[0].cfg = func(c *Config) {

@@ -64,7 +64,7 @@ func TestHeartbeatsGoThroughTheMainLoop(t *testing.T) {
 // The same, seen from the outside: while the main loop of a follower is in a write, no heartbeat
 // is answered.
 func TestNoHeartbeatIsAnsweredDuringAWrite(t *testing.T) {
-	members := []*member{newMember(t), newMember(t), newMember(t)}
+	members := newMembers(t)
 	members[0].mustStart(true)
 	members[0].waitLeading()
 	members[1].join(members[0])
