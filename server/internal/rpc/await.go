@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -10,6 +11,7 @@ import (
 	peerv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/peer/v1"
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
+	"github.com/holdfast-dev/holdfast/server/internal/proposer"
 	"github.com/holdfast-dev/holdfast/server/internal/waiters"
 )
 
@@ -91,7 +93,7 @@ func (s *Services) tryAwait(
 	response, err := s.Peers.Client(addr).Await(ctx, request)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return errorResult(unknownOutcome(context.Cause(ctx)))
+		return errorResult(unknownOutcome(fmt.Errorf("%w: %w", proposer.ErrOutcomeUnknown, context.Cause(ctx))))
 	case err != nil:
 		return errorResult(s.peerError(err))
 	}

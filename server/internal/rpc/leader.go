@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	peerv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/peer/v1"
@@ -160,8 +161,10 @@ func (s *Services) submitError(err error) *v1.Error {
 
 func unknownOutcome(err error) *v1.Error {
 	why := "it was proposed and not answered in time"
-	if errors.Is(err, errStopping) || errors.Is(err, proposer.ErrShuttingDown) {
-		why = "the node is shutting down"
+	if err != nil {
+		if text, ok := strings.CutPrefix(err.Error(), proposer.ErrOutcomeUnknown.Error()+": "); ok {
+			why = text
+		}
 	}
 	return fail(v1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN, why)
 }

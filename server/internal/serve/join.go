@@ -86,8 +86,8 @@ func (s *Server) nextStep(ctx context.Context) (done bool, err error) {
 		AddMember: &v1.AddMemberRequest{NodeId: s.node.ID(), PeerAddress: s.port.Addr()},
 	}}
 	for _, m := range s.node.Members() {
-		if m.ID != s.node.ID() {
-			continue
+		if m.ID != s.node.ID() || m.Address != s.port.Addr() {
+			continue // as if it were new: that makes its new address known
 		}
 		if m.Voter {
 			return true, nil

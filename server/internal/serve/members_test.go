@@ -168,3 +168,30 @@ func TestAdminPort(t *testing.T) {
 		}
 	}
 }
+
+// A node that comes back at another address is found there by the others.
+func TestNodeMoves(t *testing.T) {
+	start := func(dir string, join ...string) *serve.Server {
+		t.Helper()
+		s, err := serve.Start(t.Context(), serve.Config{
+			Dir: dir, ClientAddr: "127.0.0.1:0", PeerAddr: "127.0.0.1:0",
+			Bootstrap: len(join) == 0, Join: join, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Kill)
+		return s
+	}
+	first, dir := start(t.TempDir()), t.TempDir()
+	second, third := start(dir, first.PeerAddr()), start(t.TempDir(), first.PeerAddr())
+	waitFor(t, "three voters", func() bool { return second.Votes() && third.Votes() && third.Ready() && second.Ready() })
+	second.Kill()
+	moved := start(dir, first.PeerAddr())
+	if moved.PeerAddr() == second.PeerAddr() {
+		t.Fatal("it came back at the same address")
+	}
+	waitFor(t, "the node at its new address", moved.Ready)
+	first.Kill() // now the one that has moved is needed for a majority
+	newClient(t, third.ClientURL()).acquired(&v1.AcquireRequest{Name: "a"})
+}
