@@ -31,7 +31,10 @@ func (s *Server) watchOver() {
 	case <-s.node.Done():
 		if err = s.node.Err(); errors.Is(err, raftnode.ErrRemoved) {
 			s.log.Info("this node was removed from its cluster and stops; its data directory is of no more use")
-			s.abort(nil)
+			// In order: whoever asked for it may have asked here, and waits for the answer.
+			ctx, cancel := context.WithTimeout(context.Background(), transferLimit)
+			defer cancel()
+			s.Stop(ctx)
 			return
 		}
 	case <-s.ended:
