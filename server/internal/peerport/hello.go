@@ -113,11 +113,11 @@ func judge(h hello, cluster string) code {
 	return welcome
 }
 
-// RefusedError says why a peer refused a connection.
+// RefusedError says why there is no connection to a peer that answers.
 type RefusedError struct {
 	Addr    string
-	Code    string // "foreign cluster", "version", "kind", "no cluster"
-	Ours    string // what we said: cluster id or version
+	Code    string // "foreign cluster", "version", "kind", "no cluster", "wrong node"
+	Ours    string // what we said: cluster id or version, or the node that we looked for
 	Theirs  string
 	Node    string // node id of the peer
 	message string
@@ -132,6 +132,8 @@ func (e *RefusedError) Hint() string {
 		return "check the address; a node of one cluster cannot join another with the same data directory"
 	case codeVersion:
 		return "upgrade the older of the two nodes"
+	case codeNode:
+		return "check the addresses of the nodes; start the one that has moved at its new address"
 	}
 	return "try again when the node has joined its cluster"
 }
@@ -141,6 +143,7 @@ const (
 	codeVersion = "version"
 	codeKind    = "kind"
 	codeNone    = "no cluster"
+	codeNode    = "wrong node"
 )
 
 func refusal(addr string, ours, theirs hello) error {
@@ -166,7 +169,7 @@ func refusal(addr string, ours, theirs hello) error {
 }
 
 // greet is the dialer's half of the handshake.
-func greet(conn net.Conn, addr string, ours hello, deadline time.Time) error {
+func greet(conn net.Conn, node, addr string, ours hello, deadline time.Time) error {
 	if err := conn.SetDeadline(deadline); err != nil {
 		return err
 	}
@@ -182,6 +185,10 @@ func greet(conn net.Conn, addr string, ours hello, deadline time.Time) error {
 	}
 	if code(theirs.kind) != welcome {
 		return refusal(addr, ours, theirs)
+	}
+	if node != "" && theirs.node != node {
+		return &RefusedError{Addr: addr, Code: codeNode, Ours: node, Theirs: theirs.node, Node: theirs.node,
+			message: fmt.Sprintf("node %s is at %s, not node %s", theirs.node, addr, node)}
 	}
 	return conn.SetDeadline(time.Time{})
 }

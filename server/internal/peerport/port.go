@@ -138,7 +138,7 @@ func (p *Port) Raft() *Streams { return &Streams{port: p, listener: p.raft} }
 
 // DialContext connects to the peer service of another node; it fits http.Transport.
 func (p *Port) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
-	return p.dial(ctx, kindHTTP, address)
+	return p.dial(ctx, kindHTTP, "", address)
 }
 
 // Close closes the port and every connection accepted through it, and waits for its goroutines.
@@ -224,7 +224,8 @@ func (p *Port) shake(conn net.Conn) (Kind, error) {
 	return Kind(theirs.kind), conn.SetDeadline(time.Time{})
 }
 
-func (p *Port) dial(ctx context.Context, kind Kind, address string) (net.Conn, error) {
+// dial connects to a node; if its id is given, to no other.
+func (p *Port) dial(ctx context.Context, kind Kind, node, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
@@ -234,7 +235,7 @@ func (p *Port) dial(ctx context.Context, kind Kind, address string) (net.Conn, e
 	ours := hello{version: version, kind: byte(kind), cluster: p.ClusterID(), node: p.node}
 	deadline, _ := ctx.Deadline()
 	stop := closeOn(ctx.Done(), conn)
-	err = greet(conn, address, ours, deadline)
+	err = greet(conn, node, address, ours, deadline)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -280,8 +281,9 @@ type Streams struct {
 	*listener
 }
 
-// Dial opens a Raft stream to another node.
-func (s *Streams) Dial(address string, timeout time.Duration) (net.Conn, error) {
+// Dial opens a Raft stream to a node. If another node is found at the address, that is an error:
+// what one node has stored must not be counted for another.
+func (s *Streams) Dial(node, address string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	select {
@@ -289,5 +291,5 @@ func (s *Streams) Dial(address string, timeout time.Duration) (net.Conn, error) 
 		return nil, net.ErrClosed
 	default:
 	}
-	return s.port.dial(ctx, kindRaft, address)
+	return s.port.dial(ctx, kindRaft, node, address)
 }

@@ -68,7 +68,7 @@ func TestBothKindsOfConnectionsShareThePort(t *testing.T) {
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
-			c, err := b.Raft().Dial(a.Addr(), time.Minute)
+			c, err := b.Raft().Dial("", a.Addr(), time.Minute)
 			if err == nil {
 				err = roundTrip(c, "an entry")
 			}
@@ -115,7 +115,7 @@ func TestHTTP2WithoutTLSGoesThroughThePort(t *testing.T) {
 func TestForeignClusterIsRefusedByName(t *testing.T) {
 	a, b := listen(t, "a", "c1"), listen(t, "b", "c2")
 	for kind, dial := range map[string]func() (net.Conn, error){
-		"raft": func() (net.Conn, error) { return b.Raft().Dial(a.Addr(), time.Minute) },
+		"raft": func() (net.Conn, error) { return b.Raft().Dial("", a.Addr(), time.Minute) },
 		"http": func() (net.Conn, error) { return b.DialContext(t.Context(), "tcp", a.Addr()) },
 	} {
 		_, err := dial()
@@ -144,19 +144,40 @@ func TestNodeWithoutClusterMayAskToJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	var refused *RefusedError
-	if _, err := joiner.Raft().Dial(member.Addr(), time.Minute); !errors.As(err, &refused) || refused.Code != codeNone {
+	if _, err := joiner.Raft().Dial("", member.Addr(), time.Minute); !errors.As(err, &refused) || refused.Code != codeNone {
 		t.Errorf("raft of a node without cluster: got %v", err)
 	}
-	if _, err := member.Raft().Dial(joiner.Addr(), time.Minute); !errors.As(err, &refused) || refused.Code != codeNone {
+	if _, err := member.Raft().Dial("", joiner.Addr(), time.Minute); !errors.As(err, &refused) || refused.Code != codeNone {
 		t.Errorf("raft to a node without cluster: got %v", err)
 	}
 	joiner.SetClusterID("c1")
-	c, err = member.Raft().Dial(joiner.Addr(), time.Minute)
+	c, err = member.Raft().Dial("", joiner.Addr(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := roundTrip(c, "an entry"); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What node b has stored must not be counted for node c because c's address is now b's.
+func TestAnotherNodeAtTheAddressIsAnError(t *testing.T) {
+	a, b := listen(t, "a", "c1"), listen(t, "b", "c1")
+	echo(t, b.Raft())
+	_, err := a.Raft().Dial("c", b.Addr(), time.Minute)
+	var refused *RefusedError
+	if !errors.As(err, &refused) || refused.Code != codeNode || refused.Hint() == "" {
+		t.Fatalf("got %v", err)
+	}
+	if want := "node b is at " + b.Addr() + ", not node c"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+	c, err := a.Raft().Dial("b", b.Addr(), time.Minute)
+	if err == nil {
+		err = roundTrip(c, "an entry")
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -168,7 +189,7 @@ func TestOtherVersionIsRefusedByName(t *testing.T) {
 	}
 	defer func() { _ = c.Close() }()
 	ours := hello{version: 9, kind: byte(kindRaft), cluster: "c1", node: "b"}
-	err = greet(c, a.Addr(), ours, time.Now().Add(time.Minute))
+	err = greet(c, "", a.Addr(), ours, time.Now().Add(time.Minute))
 	var refused *RefusedError
 	if !errors.As(err, &refused) || refused.Code != codeVersion || refused.Theirs != "1" || refused.Ours != "9" {
 		t.Fatalf("got %v", err)
@@ -182,7 +203,7 @@ func TestUnknownKindIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	err = greet(c, a.Addr(), hello{version: version, kind: 7, cluster: "c1"}, time.Now().Add(time.Minute))
+	err = greet(c, "", a.Addr(), hello{version: version, kind: 7, cluster: "c1"}, time.Now().Add(time.Minute))
 	var refused *RefusedError
 	if !errors.As(err, &refused) || refused.Code != codeKind {
 		t.Fatalf("got %v", err)
@@ -263,7 +284,7 @@ func TestDialerDoesNotWaitForAMutePeer(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	p := listen(t, "a", "c1")
-	if _, err := p.Raft().Dial(l.Addr().String(), 20*time.Millisecond); err == nil {
+	if _, err := p.Raft().Dial("", l.Addr().String(), 20*time.Millisecond); err == nil {
 		t.Error("connected")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -290,7 +311,7 @@ func TestTakenPortIsNamed(t *testing.T) {
 
 func TestCloseEndsEveryConnection(t *testing.T) {
 	a, b := listen(t, "a", "c1"), listen(t, "b", "c1")
-	c, err := b.Raft().Dial(a.Addr(), time.Minute)
+	c, err := b.Raft().Dial("", a.Addr(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +338,7 @@ func TestCloseEndsEveryConnection(t *testing.T) {
 	if err := b.Raft().Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Raft().Dial(a.Addr(), time.Minute); !errors.Is(err, net.ErrClosed) {
+	if _, err := b.Raft().Dial("", a.Addr(), time.Minute); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("dial after close: %v", err)
 	}
 }

@@ -156,6 +156,9 @@ func (n *Node) Remove(ctx context.Context, id string) error {
 		}
 		return f
 	})
+	if id == n.ID() && errors.Is(n.Err(), ErrRemoved) {
+		return nil // the node has ended before Raft could answer
+	}
 	if err == nil && id != n.ID() {
 		_ = n.await(ctx, func() error { n.sayGoodbye(ctx, s, index); return nil })
 	}
@@ -179,7 +182,7 @@ func (n *Node) sayGoodbye(ctx context.Context, to raft.Server, index uint64) {
 			return
 		}
 		var resp raft.AppendEntriesResponse
-		err = n.trans.NetworkTransport.AppendEntries(to.ID, to.Address, request, &resp)
+		err = n.trans.NetworkTransport.AppendEntries(to.ID, at(to.ID, to.Address), request, &resp)
 		if err == nil && resp.Success {
 			return
 		}

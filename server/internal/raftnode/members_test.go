@@ -87,7 +87,7 @@ func TestRemovedLeaderLeavesForGood(t *testing.T) {
 	members := threeNodes(t, nil)
 	ctx, cancel := members[0].in(patience)
 	defer cancel()
-	if err := members[0].Remove(ctx, members[0].ID()); err != nil && !errors.Is(err, ErrUnknown) {
+	if err := members[0].Remove(ctx, members[0].ID()); err != nil {
 		t.Fatal(err)
 	}
 	members[0].gone()

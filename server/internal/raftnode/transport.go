@@ -3,7 +3,9 @@ package raftnode
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +16,8 @@ import (
 // Streams carries Raft between the nodes; peerport has one.
 type Streams interface {
 	net.Listener
-	Dial(address string, timeout time.Duration) (net.Conn, error)
+	// Dial connects to a node, and fails if another one is found at the address.
+	Dial(node, address string, timeout time.Duration) (net.Conn, error)
 }
 
 // streamLayer makes Streams into what Raft calls a stream layer, and marks errors of dialling.
@@ -24,12 +27,19 @@ type dialError struct{ error }
 
 func (e dialError) Unwrap() error { return e.error }
 
+// Dial implements raft.StreamLayer.
 func (s streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	conn, err := s.Streams.Dial(string(address), timeout)
+	node, addr, _ := strings.Cut(string(address), "@")
+	conn, err := s.Streams.Dial(node, addr, timeout)
 	if err != nil {
 		return nil, dialError{err}
 	}
 	return conn, nil
+}
+
+// at is the form in which streamLayer is told which node Raft means; Raft dials addresses only.
+func at(id raft.ServerID, address raft.ServerAddress) raft.ServerAddress {
+	return raft.ServerAddress(id) + "@" + address
 }
 
 const (
@@ -94,7 +104,7 @@ func (t *transport) AppendEntries(
 	for {
 		err := errSilent
 		if !t.disk.silent() {
-			err = t.NetworkTransport.AppendEntries(id, target, args, resp)
+			err = t.NetworkTransport.AppendEntries(id, at(id, target), args, resp)
 		}
 		if err == nil {
 			t.confirm(id, args, resp)
@@ -116,7 +126,7 @@ func (t *transport) heartbeat(
 	if t.disk.silent() {
 		return errSilent
 	}
-	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+	err := t.NetworkTransport.AppendEntries(id, at(id, target), args, resp)
 	if err == nil && resp.Term > args.Term {
 		return fmt.Errorf("node %s is in term %d, after ours (%d)", id, resp.Term, args.Term)
 	}
@@ -161,6 +171,33 @@ func (t *transport) confirmed(id raft.ServerID, term uint64) uint64 {
 		return p.index
 	}
 	return 0
+}
+
+// RequestVote implements raft.Transport, as those below.
+func (t *transport) RequestVote(
+	id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse,
+) error {
+	return t.NetworkTransport.RequestVote(id, at(id, target), args, resp)
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (t *transport) RequestPreVote(
+	id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse,
+) error {
+	return t.NetworkTransport.RequestPreVote(id, at(id, target), args, resp)
+}
+
+func (t *transport) InstallSnapshot(
+	id raft.ServerID, target raft.ServerAddress,
+	args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader,
+) error {
+	return t.NetworkTransport.InstallSnapshot(id, at(id, target), args, resp, data)
+}
+
+func (t *transport) TimeoutNow(
+	id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse,
+) error {
+	return t.NetworkTransport.TimeoutNow(id, at(id, target), args, resp)
 }
 
 // Close implements raft.WithClose.

@@ -82,7 +82,7 @@ func TestNoHeartbeatIsAnsweredDuringAWrite(t *testing.T) {
 	answered := make(chan error, 1)
 	go func() {
 		var resp raft.AppendEntriesResponse
-		answered <- probe.AppendEntries("x", raft.ServerAddress(members[2].addr), heartbeatOf(0), &resp)
+		answered <- probe.AppendEntries("x", at("", raft.ServerAddress(members[2].addr)), heartbeatOf(0), &resp)
 	}()
 	select {
 	case err := <-answered:
