@@ -17,7 +17,7 @@ import (
 // Times that `dev` allows its nodes.
 const (
 	devStartLimit = 30 * time.Second
-	devStopLimit  = 10 * time.Second
+	devStopLimit  = 15 * time.Second // more than a server drains
 )
 
 func newDevCommand(a *app) *cobra.Command {

@@ -146,8 +146,8 @@ func (h *harness) round(ctx context.Context, i int) error {
 	if err := h.comesBack(ctx, victim); err != nil {
 		return err
 	}
-	if own == h.load.oracle.count("own") || hot == h.load.oracle.count("hot") {
-		return fmt.Errorf("the load stood still though the service went on (%d own, %d hot grants)", own, hot)
+	if err := h.loadGoesOn(own, hot); err != nil {
+		return err
 	}
 	for _, k := range h.load.keepers {
 		if err := k.verify(ctx); err != nil {
@@ -159,7 +159,7 @@ func (h *harness) round(ctx context.Context, i int) error {
 
 // pause is how long a round waits before it goes on.
 func (h *harness) pause() time.Duration {
-	return time.Duration(h.random.IntN(300)) * time.Millisecond
+	return time.Duration(h.random.IntN(400)) * time.Millisecond
 }
 
 // victim chooses a node: every second time the leader, else any.
@@ -209,6 +209,20 @@ func (h *harness) goesOn(ctx context.Context, dead int, killed time.Time, round 
 		h.load.rest(5 * time.Millisecond)
 	}
 	return 0, fmt.Errorf("no command was done within %v, the last error being %w", goesOnWithin, last)
+}
+
+// loadGoesOn waits until both kinds of load have got further than they were.
+func (h *harness) loadGoesOn(own, hot int) error {
+	for deadline := time.Now().Add(goesOnWithin); ; {
+		if h.load.oracle.count("own") > own && h.load.oracle.count("hot") > hot {
+			return nil
+		}
+		if time.Now().After(deadline) || h.load.stopped() {
+			return fmt.Errorf("the load stood still for %v though the service went on (%d own, %d hot grants)",
+				goesOnWithin, own, hot)
+		}
+		h.load.rest(5 * time.Millisecond)
+	}
 }
 
 // probeOnce acquires a lock that goes away by itself, since its ttl is short.
