@@ -44,10 +44,8 @@ func (s *Session) expired() Result {
 func (t *Table) command(c Command) (result Result) {
 	t.changed = false
 	s, result, r := t.carryOut(c)
-	if owed := (end{}); t.changed && t.settle(s.Namespace) {
-		if owed.word = s.Namespace; !slices.Contains(t.backlog, owed) {
-			t.backlog = append(t.backlog, owed)
-		}
+	if t.changed {
+		t.serve(s.Namespace)
 	}
 	t.work()
 	switch {

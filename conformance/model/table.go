@@ -116,6 +116,7 @@ func (t *Table) Apply(b Batch) (fx Effects) {
 	t.Sessions = without(t.Sessions, t.forgotten)
 	t.passDeadlines()
 	t.work()
+	t.resolveRest()
 	for i, c := range b.Commands {
 		t.at.Offset = uint32(i)
 		fx.Results = append(fx.Results, t.command(c))
@@ -200,6 +201,27 @@ func (t *Table) work() {
 		if t.settle(namespace) {
 			t.backlog = slices.Insert(drop(t.backlog, end{word: namespace}), 0, end{word: namespace})
 		}
+	}
+}
+
+// resolveRest resolves what cycles the rise has closed where the backlog did not come (HF-8.2).
+func (t *Table) resolveRest() {
+	var namespaces []string
+	for _, r := range t.Order {
+		namespaces = append(namespaces, r.Session.Namespace)
+	}
+	slices.Sort(namespaces)
+	for _, namespace := range slices.Compact(namespaces) {
+		if cycle(t.edges(namespace)) != nil {
+			t.serve(namespace)
+		}
+	}
+}
+
+// serve settles a namespace outside of the backlog; what is owed then is put into it.
+func (t *Table) serve(namespace string) {
+	if owed := (end{word: namespace}); t.settle(namespace) && !slices.Contains(t.backlog, owed) {
+		t.backlog = append(t.backlog, owed)
 	}
 }
 

@@ -192,6 +192,19 @@ func (t *Table) carryOut(it *backlogItem) *space {
 // hasBacklog tells whether an empty batch would have something to do now.
 func (t *Table) hasBacklog() bool { return len(t.backlog.all()) > 0 }
 
+// resolveRest resolves the deadlocks that the rise has closed where the backlog did not come, for
+// want of room: after no index does the graph hold a cycle (HF-8.2).
+func (t *Table) resolveRest() {
+	if t.budget > 0 {
+		return
+	}
+	for _, sp := range t.spacesByName() {
+		if t.resolve(sp) {
+			t.settleCommand(sp)
+		}
+	}
+}
+
 // settleCommand makes the grants that a command allows.
 func (t *Table) settleCommand(sp *space) {
 	if t.settle(sp) {

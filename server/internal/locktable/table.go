@@ -79,6 +79,7 @@ func (t *Table) Apply(b Batch) Effects {
 	t.g.index = b.Index
 	t.rise(b.Stamp, b.Commands)
 	t.workOff()
+	t.resolveRest()
 	results := make([]Result, len(b.Commands))
 	for i, c := range b.Commands {
 		t.at.Offset = uint32(i)
