@@ -54,6 +54,8 @@ type fake struct {
 	hosts     map[string]*pipeListener
 	down      map[string]bool
 	compacted bool // the next resumed stream is refused
+	dials     map[string]int
+	muted     bool // streams that open say nothing after their first message
 	stale     bool // cancels are refused: nobody remembers the request
 }
 
@@ -105,7 +107,7 @@ func newFake(t *testing.T) *fake {
 		sessions: make(map[uint64]*fakeSession), nonces: make(map[string]*v1.OpenSessionResponse),
 		grants: make(map[int64]*fakeGrant), changed: make(chan struct{}),
 		breaks: make(chan struct{}), stopped: make(chan struct{}), calls: make(map[string]int),
-		hosts: make(map[string]*pipeListener), down: make(map[string]bool)}
+		hosts: make(map[string]*pipeListener), down: make(map[string]bool), dials: make(map[string]int)}
 }
 
 // fakeClock follows the time of the bubble.
@@ -173,6 +175,7 @@ func (f *fake) transport() http.RoundTripper {
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			host, _, _ := strings.Cut(addr, ":")
 			f.mu.Lock()
+			f.dials[host]++
 			l, down := f.hosts[host], f.down[host]
 			f.mu.Unlock()
 			if l == nil || down {
@@ -428,10 +431,17 @@ func (f *fake) Events(ctx context.Context, r *v1.EventsRequest, out *connect.Ser
 	}
 	state := &v1.EventsResponse{Kind: v1.SessionEventKind_SESSION_EVENT_KIND_STATE,
 		Stamp: f.stamp(), Cluster: f.ref(), Cursor: strconv.Itoa(next)}
-	breaks := f.breaks
+	breaks, muted := f.breaks, f.muted
 	f.mu.Unlock()
 	if err := out.Send(state); err != nil {
 		return err
+	}
+	if muted {
+		select {
+		case <-ctx.Done():
+		case <-f.stopped:
+		}
+		return ctx.Err()
 	}
 	for {
 		f.mu.Lock()

@@ -73,6 +73,51 @@ func TestUnreachableLeaderIsLeftAlone(t *testing.T) {
 		if d := time.Since(start); d > time.Second {
 			t.Errorf("took %v", d)
 		}
+		if n := f.dialled("unreachable"); n == 0 || n > 3 {
+			t.Errorf("it was dialled %d times", n)
+		}
+	})
+}
+
+// HF-11.8: renewals and releases pass the breakers, and still go where a breaker is closed if they can.
+func TestBypassPrefersAClosedBreaker(t *testing.T) {
+	c, err := New(context.Background(), Endpoints("n1", "n2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	open := func(n *node) {
+		for range breakerFailures {
+			report, _ := n.breaker.allow()
+			report(verdictFailure)
+		}
+	}
+	nodes := c.transport.nodes
+	open(nodes[0])
+	if n, _, err := c.transport.pick(true); err != nil || n != nodes[1] {
+		t.Fatal("it went to the sick node")
+	}
+	open(nodes[1])
+	if n, _, err := c.transport.pick(true); err != nil || n == nil {
+		t.Fatal("with all breakers open it must go somewhere", err)
+	}
+	_, _, err = c.transport.pick(false)
+	wantErr(t, err, ErrCircuitOpen)
+}
+
+// With nobody left who wants a session, none is asked for.
+func TestNobodyWantsASession(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, c *Client) {
+		f.setDown("n1", true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := c.Lock("a").Acquire(ctx)
+		wantErr(t, err, context.DeadlineExceeded)
+		before := f.dialled("n1")
+		time.Sleep(time.Minute)
+		if n := f.dialled("n1"); n != before {
+			t.Fatalf("dialled %d times for nobody", n-before)
+		}
 	})
 }
 
