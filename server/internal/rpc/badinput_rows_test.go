@@ -133,7 +133,7 @@ var badMethods = map[string]badMethod{
 			{`{"claims":[{"name":"a"},{"name":"b"},{"name":"a"}]}`, argument, "claims[2].name", "each name once"},
 			{`{"claims":[{"name":"a"},{}]}`, name, "claims[1].name", "1 to 32 segments"},
 			{`{"claims":[{"name":"a","mode":7}]}`, mode, "claims[0].mode", ""},
-			{`{"claims":[{"name":"a","slots":2}]}`, argument, "claims[0].slots", "0 or 1; counted locks are reserved"},
+			{`{"claims":[{"name":"a","slots":2}]}`, argument, "claims[0].slots", "0 or 1; counted locks are reserved"}, // HF-3.5
 			{`{"name":"a","wait":"-1s"}`, argument, "wait", "at least 0s"},
 			{`{"name":"a","wait":"86400.001s"}`, argument, "wait", "at most 24h"},
 			{`{"name":"a","wait":"315576000000s"}`, argument, "wait", "at most 24h"},
