@@ -31,7 +31,7 @@ run: build ## Start a durable node on 127.0.0.1:7480 with its data in ./holdfast
 ## Check it
 
 .PHONY: test
-test: tools check-generate check-breaking lint docs-check unit ## Everything that has to hold before a change goes in.
+test: tools check-generate check-breaking lint docs-check clauses unit ## Everything that has to hold before a change goes in.
 
 .PHONY: unit
 unit: ## Tests of every module and of the tools.
