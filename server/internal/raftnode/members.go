@@ -139,13 +139,7 @@ func (n *Node) Remove(ctx context.Context, id string) error {
 	if !ok {
 		return fmt.Errorf("%w: %s", ErrNotMember, id)
 	}
-	voters := 0
-	for _, m := range n.configuration().Servers {
-		if m.Suffrage == raft.Voter {
-			voters++
-		}
-	}
-	if s.Suffrage == raft.Voter && voters == 1 {
+	if isVoter(s) && n.voters() == 1 {
 		return ErrLastVoter
 	}
 	var index uint64
@@ -216,7 +210,7 @@ func (n *Node) goodbye(term, after, index uint64) (*raft.AppendEntriesRequest, e
 	self := []byte(n.trans.LocalAddr())
 	return &raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.ID()), Addr: self},
-		Term:      term, Leader: self, LeaderCommitIndex: index,
+		Term:      term, LeaderCommitIndex: index,
 		PrevLogEntry: after, PrevLogTerm: entries[0].Term, Entries: entries[1:],
 	}, nil
 }
@@ -246,16 +240,18 @@ func (n *Node) await(ctx context.Context, do func() error) error {
 // TransferLeadership hands leadership to a voter, or to the one that is furthest if id is empty.
 // It can fail while much is being written, so it is tried a few times; stop proposing meanwhile.
 func (n *Node) TransferLeadership(ctx context.Context, id string) error {
+	if n.raft.State() != raft.Leader {
+		return ErrNotLeader
+	}
 	var err error
 	for range transferRetries {
-		if n.raft.State() != raft.Leader {
-			if err != nil {
-				return nil // the attempt before has worked after all
-			}
-			return ErrNotLeader
-		}
-		if err = n.await(ctx, func() error { return n.transfer(id) }); err == nil || ctx.Err() != nil {
+		err = n.await(ctx, func() error { return n.transfer(id) })
+		if err == nil || ctx.Err() != nil || errors.Is(err, ErrNotDone) {
 			return err
+		}
+		if n.raft.State() != raft.Leader {
+			err = nil // it has worked after all
+			break
 		}
 	}
 	return err
@@ -263,13 +259,26 @@ func (n *Node) TransferLeadership(ctx context.Context, id string) error {
 
 func (n *Node) transfer(id string) error {
 	if id == "" {
-		return n.raft.LeadershipTransfer().Error()
+		if n.voters() < 2 {
+			return fmt.Errorf("%w: there is no other voter", ErrNotDone)
+		}
+		return classify(n.raft.LeadershipTransfer().Error())
 	}
 	s, ok := n.member(id)
-	if !ok {
-		return fmt.Errorf("%w: %s", ErrNotMember, id)
+	if !ok || !isVoter(s) {
+		return fmt.Errorf("%w: %w: no voter %s", ErrNotDone, ErrNotMember, id)
 	}
-	return n.raft.LeadershipTransferToServer(s.ID, s.Address).Error()
+	return classify(n.raft.LeadershipTransferToServer(s.ID, s.Address).Error())
+}
+
+func (n *Node) voters() int {
+	voters := 0
+	for _, s := range n.configuration().Servers {
+		if isVoter(s) {
+			voters++
+		}
+	}
+	return voters
 }
 
 // membership notices when this node is removed.

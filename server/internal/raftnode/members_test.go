@@ -60,6 +60,9 @@ func TestLearnerIsNotPromotedBeforeItHasCaughtUp(t *testing.T) {
 	if err := leader.Remove(ctx, "n-away"); err != nil {
 		t.Error(err)
 	}
+	if err := leader.TransferLeadership(ctx, ""); !errors.Is(err, ErrNotDone) {
+		t.Errorf("handing over to nobody: %v", err)
+	}
 	if err := leader.Remove(ctx, leader.ID()); !errors.Is(err, ErrLastVoter) {
 		t.Errorf("got %v", err)
 	}

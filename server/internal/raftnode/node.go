@@ -97,8 +97,9 @@ func Open(cfg Config) (*Node, error) {
 	n := newNode(cfg)
 	err := n.open(cfg)
 	if err != nil {
-		n.release()
-		return nil, n.startError(err)
+		err = n.startError(err)
+		_ = n.release()
+		return nil, err
 	}
 	n.running.Go(n.runLeadership)
 	n.running.Go(n.runProposals)

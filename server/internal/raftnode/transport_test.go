@@ -25,7 +25,7 @@ func newTestTransport(t *testing.T, node string) (*transport, *peerport.Port) {
 
 func heartbeatOf(term uint64) *raft.AppendEntriesRequest {
 	return &raft.AppendEntriesRequest{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte("a"), Addr: []byte("a:1")}, Term: term, Leader: []byte("a:1")}
+		RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte("a"), Addr: []byte("a:1")}, Term: term}
 }
 
 func appendOf(term, index uint64) *raft.AppendEntriesRequest {
