@@ -257,7 +257,14 @@ func reaches(edges []edge, from, to Owner) bool {
 
 // cycle is the shortest cycle, and the least of those, written from its least owner (HF-8.2).
 func cycle(edges []edge) []Owner {
-	edges = sorted(without(edges, func(e edge) bool { return !reaches(edges, e.on.Owner, e.from) }), func(a, b edge) int {
+	again := map[Owner]bool{} // owners from whom a path leads back to them
+	for _, e := range edges {
+		if _, ok := again[e.from]; !ok {
+			again[e.from] = reaches(edges, e.from, e.from)
+		}
+	}
+	edges = without(edges, func(e edge) bool { return !again[e.from] || !again[e.on.Owner] })
+	edges = sorted(edges, func(a, b edge) int {
 		return cmp.Or(a.from.compare(b.from), a.on.Owner.compare(b.on.Owner))
 	})
 	var search func(path []Owner, length int) []Owner

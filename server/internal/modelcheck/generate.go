@@ -75,7 +75,7 @@ func newGenerator(c chooser) *generator {
 	g := &generator{chooser: c}
 	g.hot = pick(g, trees)
 	g.cold = g.IntN(6)
-	g.most = pick(g, []int{3, 6, 12})
+	g.most = pick(g, []int{3, 8, 20})
 	return g
 }
 

@@ -140,7 +140,7 @@ type failure struct {
 }
 
 // batchesPerWorld keeps worlds short: many beginnings find more than one long life.
-const batchesPerWorld = 90
+const batchesPerWorld = 70
 
 // tuningOf makes the constants of HF-2.3a, HF-4.6 and HF-7.2 small in most worlds.
 func tuningOf(c chooser) locktable.Tuning {
