@@ -14,7 +14,6 @@ package holdfasttest
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -232,7 +231,7 @@ func waitUntil(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(startLimit); !is(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal(fmt.Sprintf("holdfasttest: %s after %v", what, startLimit))
+			t.Fatalf("holdfasttest: %s after %v", what, startLimit)
 		}
 	}
 }

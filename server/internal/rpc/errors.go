@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -181,7 +180,7 @@ func connectError(detail *v1.Error) *connect.Error {
 	}
 	if after := detail.GetRetryAfter(); after != nil {
 		seconds := math.Ceil(after.AsDuration().Seconds())
-		out.Meta().Set(http.CanonicalHeaderKey("retry-after"), strconv.Itoa(int(seconds)))
+		out.Meta().Set("Retry-After", strconv.Itoa(int(seconds)))
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -43,7 +44,7 @@ func TestWrongCalls(t *testing.T) {
 		{"upper case charset", "POST", acquirePath, "application/json; charset=UTF-8", `{`, 400, `not JSON at line 1`},
 		{"GET", "GET", acquirePath, "", "", 405, `hint: use POST`},
 		{"PUT", "PUT", acquirePath, json, `{}`, 405, `hint: use POST`},
-		{"no such method", "POST", "/holdfast.v1.LockService/Aquire", json, `{}`, 404, `is no method of this server`},
+		{"no such method", "POST", "/holdfast.v1.LockService/Lock", json, `{}`, 404, `is no method of this server`},
 		{"no such service", "POST", "/nothing", json, `{}`, 404, `is no method of this server`},
 		{"the root", "GET", "/", "", "", 404, `try POST ` + acquirePath},
 		{"the peer service", "POST", "/holdfast.peer.v1.PeerService/Describe", json, `{}`, 404, `is no method`},
@@ -136,7 +137,9 @@ func TestSlowHeaders(t *testing.T) {
 	if err := server.Close(); err != nil {
 		t.Error(err)
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
 }
 
 // A panic is an internal error to its caller, who is not told more, and to nobody else anything.
@@ -173,7 +176,9 @@ func TestHealthAndReflection(t *testing.T) {
 	go func() { served <- server.Serve(Buffered(listener)) }()
 	defer func() {
 		_ = server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	}()
 	protocols := &http.Protocols{}
 	protocols.SetUnencryptedHTTP2(true)
