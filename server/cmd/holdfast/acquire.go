@@ -17,9 +17,6 @@ import (
 
 func itoa(i int) string { return strconv.Itoa(i) }
 
-// longestWait is the most that the server waits for anybody (HF-12).
-const longestWait = 24 * time.Hour
-
 // acquireFlags are the flags that say how a lock is acquired; `acquire` and `lock` share them.
 type acquireFlags struct {
 	wait      time.Duration

@@ -93,14 +93,18 @@ type benchWorker struct {
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 600_000_000, 3) }
 
 func (a *app) bench(ctx context.Context, b benchConfig) error {
-	clients := make([]*holdfast.Client, b.clients)
-	for i := range clients {
+	var clients []*holdfast.Client
+	defer func() {
+		for _, c := range clients {
+			closeSDK(c, closeLimit)
+		}
+	}()
+	for range b.clients {
 		c, err := a.connectSDK(ctx, holdfast.WithClientMetadata(processMetadata("bench")))
 		if err != nil {
 			return err
 		}
-		defer closeSDK(c, closeLimit)
-		clients[i] = c
+		clients = append(clients, c)
 	}
 	fmt.Fprintf(a.stderr, "%s: %d clients with %d workers each, for %s\n", b.mode, b.clients, b.outstanding, b.duration)
 

@@ -9,12 +9,17 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
+	"github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1/holdfastv1connect"
 )
 
 // portStep is how far apart the ports of two nodes are. A node's client port is P, its peer port
@@ -149,7 +154,32 @@ func (c *Cluster) startAll(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.waitReady(ctx, nil)
+	if err := c.waitReady(ctx, nil); err != nil {
+		return err
+	}
+	return c.waitWhole(ctx)
+}
+
+// waitWhole waits until all nodes have a vote, so that any one of them may die.
+func (c *Cluster) waitWhole(ctx context.Context) error {
+	client := holdfastv1connect.NewClusterServiceClient(http.DefaultClient, c.Nodes[0].ClientURL)
+	for {
+		status, err := client.GetStatus(ctx, &holdfastv1.GetStatusRequest{})
+		if err == nil && status.GetHealthy() && len(voters(status)) >= len(c.Nodes) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d nodes have a vote (%w)", len(voters(status)), len(c.Nodes), ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func voters(status *holdfastv1.GetStatusResponse) []*holdfastv1.Member {
+	return slices.DeleteFunc(slices.Clone(status.GetMembers()), func(m *holdfastv1.Member) bool {
+		return m.GetRole() == holdfastv1.MemberRole_MEMBER_ROLE_LEARNER
+	})
 }
 
 // waitReady waits for the nodes before one, or for all.

@@ -17,6 +17,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	holdfastv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
+	"github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1/holdfastv1connect"
 )
 
 // The test binary is also the server that the tests run (as `holdfast server ...`), and a parent
@@ -61,7 +64,28 @@ func fakeServer(args []string) {
 		fmt.Println("goodbye")
 		os.Exit(0)
 	}()
+	go fakeStatus(port)
 	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+}
+
+// fakeStatus says that the cluster has all the members one could want.
+func fakeStatus(port int) {
+	status := &holdfastv1.GetStatusResponse{Healthy: true, Members: make([]*holdfastv1.Member, 5)}
+	for i := range status.Members {
+		status.Members[i] = &holdfastv1.Member{Role: holdfastv1.MemberRole_MEMBER_ROLE_FOLLOWER}
+	}
+	mux := http.NewServeMux()
+	mux.Handle(holdfastv1connect.NewClusterServiceHandler(fakeCluster{status: status}))
+	_ = http.ListenAndServe(address(port), mux)
+}
+
+type fakeCluster struct {
+	holdfastv1connect.UnimplementedClusterServiceHandler
+	status *holdfastv1.GetStatusResponse
+}
+
+func (f fakeCluster) GetStatus(context.Context, *holdfastv1.GetStatusRequest) (*holdfastv1.GetStatusResponse, error) {
+	return f.status, nil
 }
 
 // fakeParent runs a cluster until it is killed.
