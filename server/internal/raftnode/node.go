@@ -165,7 +165,7 @@ func (n *Node) open(cfg Config) error {
 	if err := stable.load(n.dir.NodeID()); err != nil {
 		return err
 	}
-	n.snaps, err = openSnapshots(n.dir.Path(), n.stop, n.disk, newHCLog(n.log), n.log)
+	n.snaps, err = openSnapshots(n.dir.Path(), n.stop, newHCLog(n.log), n.log)
 	if err != nil {
 		return err
 	}

@@ -285,11 +285,7 @@ func TestSnapshotThatCannotBeFinishedIsRemoved(t *testing.T) {
 	dir := t.TempDir()
 	var fatal error
 	stop := newFailStop(&Dir{path: dir}, quiet(), func(err error) { fatal = err })
-	s, err := openSnapshots(dir, stop, &diskClock{slow: time.Hour, stuck: time.Hour}, newHCLog(quiet()), quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.created = func(raft.Configuration) {}
+	s := openTestSnapshots(t, dir, stop)
 	sink, err := s.Create(1, 10, 2, raft.Configuration{}, 1, &transport{})
 	if err != nil {
 		t.Fatal(err)
@@ -316,3 +312,52 @@ func TestSnapshotThatCannotBeFinishedIsRemoved(t *testing.T) {
 type brokenSink struct{ raft.SnapshotSink }
 
 func (brokenSink) Write([]byte) (int, error) { return 0, errors.New("the disk is gone") }
+
+func openTestSnapshots(t *testing.T, dir string, stop *failStop) *snapshotStore {
+	t.Helper()
+	s, err := openSnapshots(dir, stop, newHCLog(quiet()), quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.created = func(raft.Configuration) {}
+	return s
+}
+
+// A follower may be sent the newest snapshot at the very moment when a newer one gets its seal and
+// the oldest is removed.
+func TestSnapshotsMayBeListedWhileOneIsFinished(t *testing.T) {
+	stop := newFailStop(nil, quiet(), func(err error) { t.Errorf("fatal: %v", err) })
+	s := openTestSnapshots(t, t.TempDir(), stop)
+	const snapshots = 30
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range uint64(snapshots) {
+			sink, err := s.Create(1, i+1, 1, raft.Configuration{}, 1, &transport{})
+			if err == nil {
+				_, err = sink.Write([]byte("state"))
+			}
+			if err == nil {
+				err = sink.Close()
+			}
+			if err != nil {
+				t.Errorf("snapshot %d: %v", i, err)
+				return
+			}
+		}
+	}()
+	last := uint64(0)
+	for last < snapshots {
+		metas, err := s.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range metas {
+			if m.Index < last {
+				t.Errorf("the newest is %d after %d", m.Index, last)
+			}
+			last = m.Index
+		}
+	}
+	<-done
+}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/raft"
 )
@@ -32,14 +33,14 @@ type snapshotStore struct {
 	files *raft.FileSnapshotStore
 	dir   string
 	stop  *failStop
-	disk  *diskClock
 
+	mu      sync.Mutex               // held while a snapshot is put into its place, and while they are listed
 	created func(raft.Configuration) // told the configuration of each snapshot that is begun
 }
 
 // openSnapshots removes what an interrupted snapshot left behind, and checks the newest.
-func openSnapshots(dir string, stop *failStop, disk *diskClock, log hclogger, slogger *slog.Logger) (*snapshotStore, error) {
-	s := &snapshotStore{dir: filepath.Join(dir, snapshotDir), stop: stop, disk: disk}
+func openSnapshots(dir string, stop *failStop, log hclogger, slogger *slog.Logger) (*snapshotStore, error) {
+	s := &snapshotStore{dir: filepath.Join(dir, snapshotDir), stop: stop}
 	if err := s.reap(slogger); err != nil {
 		return nil, err
 	}
@@ -95,6 +96,8 @@ func (s *snapshotStore) Create(
 
 // List implements raft.SnapshotStore: the newest snapshot, if there is one.
 func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, s.stop.check(damage{fmt.Errorf("list snapshots: %w", err)})
@@ -180,11 +183,9 @@ type snapshotSink struct {
 	ended bool
 }
 
-func (k *snapshotSink) Write(b []byte) (n int, err error) {
-	err = k.store.disk.time("write a snapshot", func() error {
-		n, err = k.SnapshotSink.Write(b)
-		return err
-	})
+// Write is not timed: a slow snapshot holds nobody up.
+func (k *snapshotSink) Write(b []byte) (int, error) {
+	n, err := k.SnapshotSink.Write(b)
 	if err != nil {
 		_ = k.Cancel()
 		return n, k.store.stop.check(damage{fmt.Errorf("write snapshot: %w", err)})
@@ -198,10 +199,7 @@ func (k *snapshotSink) Close() error {
 		return nil
 	}
 	k.ended = true
-	err := k.SnapshotSink.Close()
-	if err == nil {
-		err = k.store.sealMeta(k.ID())
-	}
+	err := k.place()
 	if err == nil {
 		err = k.store.verify(k.ID())
 	}
@@ -209,6 +207,16 @@ func (k *snapshotSink) Close() error {
 		return k.store.stop.check(damage{fmt.Errorf("finish snapshot: %w", err)})
 	}
 	return nil
+}
+
+// place makes it one of the snapshots and removes those that are too many.
+func (k *snapshotSink) place() error {
+	k.store.mu.Lock()
+	defer k.store.mu.Unlock()
+	if err := k.SnapshotSink.Close(); err != nil {
+		return err
+	}
+	return k.store.sealMeta(k.ID())
 }
 
 // Cancel removes what was written, even if Raft's own attempt to flush it first fails.
