@@ -55,8 +55,7 @@ func (t *Table) command(c Command) (result Result) {
 		i := slices.Index(t.Order, r)
 		result = Result{Outcome: "QUEUED", Arrival: r.Arrival, Position: 1}.blocked(t.obstacles(r, i))
 		for _, c := range r.Claims {
-			ahead := without(t.Order[:i], func(w *Request) bool { return !t.conflict(r, w, c.Name) })
-			result.Position = max(result.Position, 1+len(ahead))
+			result.Position = max(result.Position, t.Position(r, c.Name))
 		}
 	}
 	result.Session = c.Session

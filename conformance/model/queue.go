@@ -66,6 +66,12 @@ func (t *Table) conflict(a, b *Request, name string) bool {
 		!covers(t.mode(a.Owner, name), x) && !covers(t.mode(b.Owner, name), y)
 }
 
+// Position is 1 more than the number of waiters ahead of one that conflict with it on a name (HF-4.2).
+func (t *Table) Position(r *Request, name string) int {
+	ahead := t.Order[:slices.Index(t.Order, r)]
+	return 1 + len(without(ahead, func(w *Request) bool { return !t.conflict(r, w, name) }))
+}
+
 func (t *Table) grantable(r *Request) bool {
 	return len(t.obstacles(r, slices.Index(t.Order, r))) == 0
 }

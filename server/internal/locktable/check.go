@@ -298,4 +298,3 @@ func (t *Table) checkTimers() error {
 	}
 	return nil
 }
-

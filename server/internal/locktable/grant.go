@@ -1,6 +1,9 @@
 package locktable
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // expand gives every name a request has a claim on, with the join of what it names and implies
 // there (HF-3.3, HF-4.2), in byte order of the names.
@@ -260,7 +263,11 @@ func (t *Table) attachGhost(h *ghost) {
 	h.space = t.space(h.namespace)
 	for _, c := range h.claims {
 		l := h.space.lock(c.Name)
-		l.ghosts = append(l.ghosts, h)
+		at := len(l.ghosts) // by the grant that left them, on every replica
+		for at > 0 && l.ghosts[at-1].grant > h.grant {
+			at--
+		}
+		l.ghosts = slices.Insert(l.ghosts, at, h)
 		l.shut[c.Mode]++
 	}
 	h.timer = timer{kind: ghostTimer, id: Index{Entry: uint64(h.grant)}}

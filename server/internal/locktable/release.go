@@ -1,7 +1,5 @@
 package locktable
 
-import "sort"
-
 // held finds a grant that a command of a session names and that its session holds; it refuses the
 // command otherwise (HF-5.3).
 func (t *Table) heldGrant(s *session, id GrantID) *grant {
@@ -81,8 +79,4 @@ func (t *Table) revokeGrant(c RevokeGrant) {
 	t.endGrant(g, RevokedByOperator, c.Reason)
 	t.sessionIs(g.session)
 	t.settleCommand(g.session.space)
-}
-
-func sortBlockers(all []Blocker) {
-	sort.SliceStable(all, func(i, j int) bool { return all[i].Grant < all[j].Grant })
 }

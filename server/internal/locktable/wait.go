@@ -196,6 +196,5 @@ func (l *lock) ghostsAgainst(mode Mode) []Blocker {
 			}
 		}
 	}
-	sortBlockers(all)
 	return all
 }

@@ -50,7 +50,10 @@ func (p *pair) apply(b locktable.Batch) (fx locktable.Effects, difference string
 	if got, want := observable(p.table.Dump()), describe(p.model); got != want {
 		return fx, "state differs (- table, + model):\n" + lineDiff(got, want)
 	}
-	if err := check(p.table); err != nil {
+	if difference := p.viewsDiffer(b.Index, fx.Backlog); difference != "" {
+		return fx, difference
+	}
+	if err := p.table.Check(); err != nil {
 		return fx, "check: " + err.Error()
 	}
 	if b.Index%restoreEvery == 0 {
@@ -67,8 +70,8 @@ func (p *pair) restore() string {
 		return "restore: " + err.Error()
 	case restored.Hash() != p.table.Hash():
 		return "a restored table has another hash:\n" + lineDiff(p.table.Dump(), restored.Dump())
-	case check(restored) != nil:
-		return "check of a restored table: " + check(restored).Error()
+	case restored.Check() != nil:
+		return "check of a restored table: " + restored.Check().Error()
 	}
 	p.table = restored
 	return ""
@@ -161,11 +164,4 @@ func snapshotAndRestore(t *locktable.Table, tuning locktable.Tuning) (*locktable
 		all, more = s.Next(all)
 	}
 	return locktable.RestoreWith(tuning, bytes.NewReader(all))
-}
-
-func check(t any) error {
-	if c, ok := t.(interface{ Check() error }); ok {
-		return c.Check()
-	}
-	return nil
 }
