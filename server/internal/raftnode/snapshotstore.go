@@ -119,6 +119,9 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 
 // Open implements raft.SnapshotStore.
 func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	if _, err := os.Stat(filepath.Join(s.dir, id)); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("snapshot %s has made room for newer ones", id)
+	}
 	meta, r, err := s.open(id)
 	return meta, r, s.stop.check(err)
 }
