@@ -107,14 +107,14 @@ func (a *app) sayWhatToTry(cluster *dev.Cluster, config dev.Config) {
 	_ = t.flush() // into memory
 	fmt.Fprintf(&b, `
 Try in another terminal:
-  export HOLDFAST_ENDPOINTS=%s
+  export HOLDFAST_ENDPOINTS=%[1]s
   curl -s -H 'content-type: application/json' -d '{"name":"orders/42","wait":"5s"}' \
-    %s/holdfast.v1.LockService/Acquire
-  holdfast lock nightly-report -- sh -c 'echo token $HOLDFAST_TOKEN; sleep 5'
-  holdfast ls
-  holdfast watch
-  curl -s %s/metrics
-`, strings.Join(cluster.Endpoints(), ","), first.ClientURL, first.AdminURL)
+    %[2]s/holdfast.v1.LockService/Acquire
+  %[3]s lock nightly-report -- sh -c 'echo token $HOLDFAST_TOKEN; sleep 5'
+  %[3]s ls
+  %[3]s watch
+  curl -s %[4]s/metrics
+`, strings.Join(cluster.Endpoints(), ","), first.ClientURL, os.Args[0], first.AdminURL)
 	if len(cluster.Nodes) > 1 {
 		fmt.Fprintf(&b, "  kill -9 %d        # the others go on; it comes back after a second\n", first.PID())
 	}

@@ -28,7 +28,7 @@ var (
 const (
 	nodes        = 3
 	roundLimit   = 30 * time.Second // for a node to come back
-	goesOnWithin = 5 * time.Second  // fails the test; what is usual is printed
+	goesOnWithin = 10 * time.Second // fails the test, on a machine that does much else; what is usual is printed
 )
 
 // TestKillRounds kills a random node, again and again, and lets it come back each time.
