@@ -80,10 +80,9 @@ func refusalOf(of subject, command locktable.Command, a *answer) *v1.Error {
 		return at.invalid("name", fmt.Sprintf("%s is not a name of grant %d", of.name, of.grant), "")
 	case locktable.QueueFull:
 		detail := fail(v1.ErrorReason_ERROR_REASON_QUEUE_FULL, a.Name, a.Limit)
-		detail.Limit = fmt.Sprintf("at most %d waiters", a.Limit)
-		return detail
+		return limited(detail, a, "a name of the request", "waiters")
 	case locktable.QuotaExceeded:
-		return quotaExceeded(of, command, a.Limit)
+		return quotaExceeded(of, command, a)
 	case locktable.PermissionDenied:
 		return fail(v1.ErrorReason_ERROR_REASON_PERMISSION_DENIED, of.session)
 	case locktable.InvalidEpoch:
@@ -94,7 +93,19 @@ func refusalOf(of subject, command locktable.Command, a *answer) *v1.Error {
 	return fail(v1.ErrorReason_ERROR_REASON_INTERNAL)
 }
 
-func quotaExceeded(of subject, command locktable.Command, limit uint32) *v1.Error {
+// limited names the limit that was passed. A refusal that is given again does not know it any more
+// (HF-7.2).
+func limited(detail *v1.Error, a *answer, who, what string) *v1.Error {
+	if a.First != 0 {
+		detail.Message = fmt.Sprintf("%s had the most %s allowed when this request was first answered, at index %d",
+			who, what, a.First)
+		return detail
+	}
+	detail.Limit = fmt.Sprintf("at most %d %s", a.Limit, what)
+	return detail
+}
+
+func quotaExceeded(of subject, command locktable.Command, a *answer) *v1.Error {
 	who, what := fmt.Sprintf("session %d", of.session), "grants"
 	switch c := command.(type) {
 	case locktable.OpenSession:
@@ -104,9 +115,7 @@ func quotaExceeded(of subject, command locktable.Command, limit uint32) *v1.Erro
 			who, what = "the principal", "sessions"
 		}
 	}
-	detail := fail(v1.ErrorReason_ERROR_REASON_QUOTA_EXCEEDED, who, limit, what)
-	detail.Limit = fmt.Sprintf("at most %d %s", limit, what)
-	return detail
+	return limited(fail(v1.ErrorReason_ERROR_REASON_QUOTA_EXCEEDED, who, a.Limit, what), a, who, what)
 }
 
 // endWords says in words why something ended.
