@@ -80,6 +80,7 @@ mutants-core: ## Break the lock table clause by clause and see that its tests no
 ROUNDS   ?= 200
 COMMANDS ?= 10000000
 FUZZTIME ?= 1m
+LOAD     ?= 10m
 
 .PHONY: crash
 crash: ## Kill -9 a node of a cluster of real processes, ROUNDS=200 times, under load.
@@ -88,6 +89,10 @@ crash: ## Kill -9 a node of a cluster of real processes, ROUNDS=200 times, under
 .PHONY: model
 model: ## Compare the lock table with its model, COMMANDS=10000000 of random worlds.
 	go -C server test ./internal/modelcheck -run TestTableAndModelAgree -count=1 -v -timeout 0 -args -commands $(COMMANDS)
+
+.PHONY: leader
+leader: ## See that full load moves no leader for LOAD=10m; wants a machine that does nothing else.
+	go -C server test ./internal/raftnode -tags soak -run TestLeaderStaysUnderFullLoad -count=1 -v -timeout 0 -args -leader-load $(LOAD)
 
 .PHONY: fuzz
 fuzz: ## Every fuzz test of the server for FUZZTIME=1m.
@@ -99,7 +104,7 @@ fuzz: ## Every fuzz test of the server for FUZZTIME=1m.
 	done
 
 .PHONY: soak
-soak: crash model fuzz ## All three.
+soak: crash model leader fuzz ## All of these.
 
 .PHONY: bench
 bench: ## Go benchmarks of the lock table and of the shapes of a batch (docs/adr/0001).
