@@ -32,6 +32,16 @@ func (p *pair) viewsDiffer(index uint64, backlog bool) string {
 	if got, want := sessionsInTable(p.table, namespace), sessionsInModel(p.model, namespace); got != want {
 		return "sessions:\n" + lineDiff(got, want)
 	}
+	alive := 0
+	for _, s := range p.model.Sessions {
+		if s.Ended == "" {
+			alive++
+		}
+	}
+	if s := p.table.Status(); s.Sessions != alive || s.Grants != len(p.model.Grants) || s.Waiting != len(p.model.Order) {
+		return fmt.Sprintf("status: table %+v, model %d sessions, %d grants, %d waiting", s, alive,
+			len(p.model.Grants), len(p.model.Order))
+	}
 	if got, want := deadlineInTable(p.table), deadlineInModel(p.model); got != want && !backlog {
 		return fmt.Sprintf("next deadline: table %d, model %d", got, want)
 	}
