@@ -1,5 +1,14 @@
 // Package modelcheck compares the lock table with the independent model of
-// conformance/model, batch by batch, in many small worlds on virtual time.
+// conformance/model, batch by batch, in many small worlds on virtual time: results and events field
+// by field, the whole state, views, the table's own Check, and now and then a snapshot and restore.
+//
+// A plain `go test` compares for some seconds, with seeds taken from the clock. For more:
+//
+//	go test -run TableAndModel -commands 10000000 -shards 2 -timeout 2h
+//	go test -run TableAndModel -world SEED        # the world that a failure names
+//	go test -fuzz FuzzTable -fuzzminimizetime 5s
+//
+// MODELCHECK_COMMANDS and MODELCHECK_SEED do the same as -commands and -seed.
 package modelcheck
 
 import (
