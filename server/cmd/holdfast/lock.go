@@ -86,6 +86,9 @@ func (a *app) lock(ctx context.Context, name string, command []string, f *acquir
 	if err != nil {
 		return err
 	}
+	if err := h.Check(); err != nil { // we may have been suspended while we waited
+		return failure(exitLost, "", "%v", err)
+	}
 	env := append(os.Environ(), fmt.Sprintf("HOLDFAST_TOKEN=%d", h.Token()), "HOLDFAST_NAME="+name)
 	c, err := startChild(command, env, asFile(a.stdin, os.Stdin), asFile(a.stdout, os.Stdout), asFile(a.stderr, os.Stderr))
 	if err != nil {
