@@ -50,7 +50,10 @@ func New(_ context.Context, opts ...Option) (*Client, error) {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	if cfg.safetyMargin < 0 || cfg.safetyMargin >= cfg.ttl/2 {
+	if cfg.ttl == 0 {
+		cfg.ttl = ttlDefault
+	}
+	if cfg.safetyMargin < 0 || cfg.safetyMargin > 0 && cfg.safetyMargin >= cfg.ttl/2 {
 		return nil, &Error{Reason: ReasonInvalidArgument, Field: "safety margin",
 			Limit:   "at least 0 and below half of the ttl",
 			Message: fmt.Sprintf("safety margin: %v with a ttl of %v", cfg.safetyMargin, cfg.ttl)}

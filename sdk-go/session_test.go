@@ -320,7 +320,15 @@ func TestCallersWaitForOneSession(t *testing.T) {
 	})
 }
 
-func TestShortTTLLosesInTime(t *testing.T) {
+func TestNoTTLMeansTheDefault(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, c *Client) {
+		if h := must[*Handle](t)(c.Lock("a").Acquire(t.Context())); h.hold.s.ttl != ttlDefault {
+			t.Fatal(h.hold.s.ttl)
+		}
+	}, WithTTL(0))
+}
+
+func TestShortTTLIsRenewedInTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake, c *Client) {
 		h := must[*Handle](t)(c.Lock("a").Acquire(t.Context()))
 		time.Sleep(time.Minute)
