@@ -178,7 +178,8 @@ func report(w io.Writer, format outputFormat, err error) int {
 }
 
 func writeErrorJSON(w io.Writer, e *exitError) {
-	detail := &holdfastv1.Error{Message: e.message, Hint: e.hint}
+	known := holdfastv1.ErrorReason_value["ERROR_REASON_"+e.reason] // else 0, which is left out
+	detail := &holdfastv1.Error{Reason: holdfastv1.ErrorReason(known), Message: e.message, Hint: e.hint}
 	if e.detail != nil {
 		detail = proto.CloneOf(e.detail)
 	}

@@ -76,6 +76,9 @@ func fromSDK(err error) *exitError {
 		errors.Is(err, holdfast.ErrDeadlockVictim), errors.Is(err, holdfast.ErrRevoked),
 		errors.Is(err, holdfast.ErrCancelled):
 		shown.code = exitNotGot
+		if shown.hint == "" && len(e.Blockers) > 0 {
+			shown.hint = "raise --wait, or see who is in the way: holdfast get " + e.Blockers[0].Name
+		}
 	case errors.Is(err, holdfast.ErrInvalidName), errors.Is(err, holdfast.ErrInvalidMode),
 		errors.Is(err, holdfast.ErrInvalidTTL), errors.Is(err, holdfast.ErrInvalidArgument):
 		shown.code = exitUsage
