@@ -208,15 +208,15 @@ func (it *backlogItem) encode(to []byte) []byte {
 	return e
 }
 
-func (d *report) encode(to []byte) []byte {
+func (r *report) encode(to []byte) []byte {
 	e := encoder(to)
 	e.kind(recordReport)
-	e.uint(d.seq)
-	e.text(d.namespace)
-	e.index(d.at)
-	e.int(d.time)
-	e.steps(d.cycle)
-	e.index(d.victim)
+	e.uint(r.seq)
+	e.text(r.namespace)
+	e.index(r.at)
+	e.int(r.time)
+	e.steps(r.cycle)
+	e.index(r.victim)
 	return e
 }
 
