@@ -91,8 +91,10 @@ func (r rules) answer(c locktable.Command, result locktable.Result, events []loc
 func (r *rules) event(e locktable.Event) error {
 	switch e.Kind {
 	case locktable.EventQueued:
-		if _, twice := r.waiting[e.Arrival]; twice {
-			return errors.New("queued twice")
+		for arrival, w := range r.waiting {
+			if arrival == e.Arrival || e.Request != 0 && w.Session == e.Session && w.Request == e.Request {
+				return errors.New("queued twice (HF-7.1)")
+			}
 		}
 		r.waiting[e.Arrival] = e
 		return nil
