@@ -19,9 +19,8 @@ type script struct {
 	index      uint64           // of the last entry
 	opened     locktable.SessionID
 	principals map[locktable.SessionID]string
-	deadlines  bool   // results show the deadline of their session
-	quiet      bool   // many entries that nobody looks at: nothing is done between them
-	mark       uint64 // hash at the last "hash"
+	deadlines  bool // results show the deadline of their session
+	quiet      bool // many entries that nobody looks at: nothing is done between them
 	rules      rules
 }
 
@@ -171,17 +170,6 @@ func (s *script) look(w *words) (out []string, ok bool, err error) {
 		}
 		if out == nil {
 			out = []string{"nothing"}
-		}
-	case "hash":
-		now, before := s.begun().Hash(), s.mark
-		s.mark = now
-		switch {
-		case before == 0:
-			out = []string{"noted"}
-		case now == before:
-			out = []string{"as before"}
-		default:
-			out = []string{"another"}
 		}
 	case "next":
 		out = []string{"none"}
