@@ -31,7 +31,7 @@ run: build ## Start a durable node on 127.0.0.1:7480 with its data in ./holdfast
 ## Check it
 
 .PHONY: test
-test: tools check-generate check-breaking lint docs-check clauses unit ## Everything that has to hold before a change goes in.
+test: tools check-generate check-breaking check-tidy lint docs-check clauses unit ## Everything that has to hold before a change goes in.
 
 .PHONY: unit
 unit: ## Tests of every module and of the tools.
@@ -51,6 +51,10 @@ test-race: ## The same tests under the race detector (needs a C compiler).
 .PHONY: race10
 race10: ## test-race ten times in a row.
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round of 10"; $(MAKE) --no-print-directory test-race; done
+
+.PHONY: check-tidy
+check-tidy: ## Every module names what it needs by itself, not only in the workspace.
+	@for module in $(MODULES); do (cd $$module && GOWORK=off go mod tidy -diff); done
 
 .PHONY: lint
 lint: .bin/golangci-lint $(BUF) ## golangci-lint on every module, buf lint and format on the contract.
