@@ -47,6 +47,7 @@ test-race: ## The same tests under the race detector (needs a C compiler).
 		echo "== $$module"; \
 		(cd $$module && CGO_ENABLED=1 go test -race -count=1 ./...); \
 	done
+	@echo "== tools/project"; CGO_ENABLED=1 $(TOOL)/project test -race -count=1 ./...
 
 .PHONY: race10
 race10: ## test-race ten times in a row.
