@@ -95,6 +95,30 @@ func mergeMap[K comparable](to, from map[K]int) {
 	}
 }
 
+// missing tells of what a run met too little: contention on arrival, an outcome less than least
+// times, a refusal or a length of cycles never.
+func (n *counts) missing(least int) (all []string) {
+	if n.contended*100 < n.arrivals*30 {
+		all = append(all, fmt.Sprintf("%d of %d requests contended, want 30 %%", n.contended, n.arrivals))
+	}
+	for _, name := range outcomes[1:] {
+		if n.outcomes[name] < least {
+			all = append(all, fmt.Sprintf("outcome %s %d times, want %d", name, n.outcomes[name], least))
+		}
+	}
+	for _, name := range refusals[1:] {
+		if n.refusals[name] == 0 {
+			all = append(all, "no refusal "+name)
+		}
+	}
+	for length := 2; length <= 8; length++ {
+		if n.victims[length]+n.turned[length] == 0 {
+			all = append(all, fmt.Sprintf("no cycle of %d", length))
+		}
+	}
+	return all
+}
+
 // print shows the counts as a table.
 func (n *counts) print(w io.Writer) {
 	share := 0
