@@ -73,7 +73,7 @@ docs-check: ## Links, snippets, make targets and clause numbers named in pages a
 		$$(git ls-files --cached --others --exclude-standard -- '*.md' '*.go' '*.proto' '*/testdata/*.txt*' | xargs ls -d 2>/dev/null)
 
 .PHONY: clauses
-clauses: ## List the clauses of SEMANTICS 1 to 8 that no test names or no mutant breaks; none is what we want.
+clauses: ## List the clauses of SEMANTICS that no test names, or no mutant breaks; none is what we want.
 	@$(TOOL)/project run ./clauses $(ROOT)
 
 .PHONY: mutants-core

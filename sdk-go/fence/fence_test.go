@@ -42,6 +42,7 @@ func check(t *testing.T, f func(token int64, access Access) error) {
 	}
 }
 
+// HF-11.4, HF-6.4: a resource refuses what is older than what it has seen.
 func TestGuard(t *testing.T) {
 	var g Guard
 	check(t, func(token int64, a Access) error { return g.Check("r", token, a) })

@@ -1,5 +1,6 @@
-// Command clauses lists the clauses of docs/SEMANTICS.md, sections 1 to 8, that no test names or
-// that no mutant of the core breaks. It prints nothing and exits with 0 if there is none.
+// Command clauses lists the clauses of docs/SEMANTICS.md that hold today (docs/ROADMAP.md) and that
+// no test names, and those of sections 1 to 8 that no mutant of the core breaks. It prints nothing
+// and exits with 0 if there is none.
 //
 //	clauses ROOT
 //
@@ -23,8 +24,12 @@ const (
 	mutants   = "server/internal/locktable/mutants"
 )
 
+// later are the clauses that do not hold yet.
+var later = []string{"9.4"}
+
 var (
-	clause  = regexp.MustCompile(`^- \*{0,2}([1-8]\.\d+[a-z]?)\*{0,2} `)
+	clause  = regexp.MustCompile(`^- \*{0,2}(\d+\.\d+[a-z]?)\*{0,2} `)
+	core    = regexp.MustCompile(`^[1-8]\.`)
 	mention = regexp.MustCompile(`HF-(\d+\.\d+[a-z]?)\b`)
 )
 
@@ -67,19 +72,17 @@ func check(root fs.FS) ([]string, error) {
 	}
 	var missing []string
 	for _, c := range clauses {
-		switch {
-		case !tests[c] && !patches[c]:
-			missing = append(missing, fmt.Sprintf("HF-%s: no test names it and no mutant breaks it", c))
-		case !tests[c]:
+		if !tests[c] {
 			missing = append(missing, fmt.Sprintf("HF-%s: no test names it", c))
-		case !patches[c]:
+		}
+		if core.MatchString(c) && !patches[c] {
 			missing = append(missing, fmt.Sprintf("HF-%s: no mutant breaks it", c))
 		}
 	}
 	return missing, nil
 }
 
-// list returns the numbers of the clauses, in the order of the page.
+// list returns the numbers of the clauses that hold today, in the order of the page.
 func list(root fs.FS) ([]string, error) {
 	f, err := root.Open(semantics)
 	if err != nil {
@@ -95,7 +98,9 @@ func list(root fs.FS) ([]string, error) {
 		if slices.Contains(clauses, m[1]) {
 			return nil, fmt.Errorf("%s has clause %s twice", semantics, m[1])
 		}
-		clauses = append(clauses, m[1])
+		if !slices.Contains(later, m[1]) {
+			clauses = append(clauses, m[1])
+		}
 	}
 	return clauses, nil
 }
