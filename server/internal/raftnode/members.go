@@ -74,6 +74,28 @@ func (n *Node) Leader() (nodeID, peerAddr string) {
 	return string(id), string(addr)
 }
 
+// Leaderless is for how long this node has known no leader, since its start if it never knew one;
+// zero if it knows one.
+func (n *Node) Leaderless() time.Duration {
+	if id, _ := n.Leader(); id != "" {
+		return 0
+	}
+	return time.Since(*n.leaderLost.Load())
+}
+
+// sawLeader is called by Raft, on its main loop, with everything that it lets observers know.
+func (n *Node) sawLeader(o *raft.Observation) bool {
+	if seen, ok := o.Data.(raft.LeaderObservation); ok && seen.LeaderID == "" {
+		n.loseLeader()
+	}
+	return false // there is no channel to send it to
+}
+
+func (n *Node) loseLeader() {
+	now := time.Now()
+	n.leaderLost.Store(&now)
+}
+
 // Members of the cluster as this node knows them; the latest change may not be committed yet.
 func (n *Node) Members() []Member {
 	leader, _ := n.Leader()

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -77,6 +78,8 @@ type Node struct {
 	hashes  hashRing
 	members membership
 
+	leaderLost atomic.Pointer[time.Time] // when the leader was last lost, or the node started
+
 	observer      Observer
 	snapshotBytes int64
 	snapshots     snapshotTrigger
@@ -129,6 +132,7 @@ func newNode(cfg Config) *Node {
 		n.snapshotBytes = defaultSnapshotBytes
 	}
 	n.log = n.log.With("node", cfg.Dir.NodeID())
+	n.loseLeader()
 	onFatal := cfg.OnFatal
 	if onFatal == nil {
 		onFatal = func(error) { os.Exit(1) }
@@ -195,6 +199,7 @@ func (n *Node) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	n.raft.RegisterObserver(raft.NewObserver(nil, false, n.sawLeader))
 	n.shutdown = sync.OnceValue(func() error { return n.raft.Shutdown().Error() })
 	leads := n.leads
 	n.trans.leads.Store(&leads)

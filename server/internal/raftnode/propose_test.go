@@ -43,9 +43,12 @@ func TestFatesOfAProposalAreOfThreeKinds(t *testing.T) {
 // HF-10.2 Without a majority the fate is unknown soon, and nothing hangs.
 func TestWithoutAMajorityTheFateIsUnknownInTime(t *testing.T) {
 	members := threeNodes(t, func(c *Config) { c.Timing.Propose = time.Second })
+	if alone := members[0].Leaderless(); alone != 0 {
+		t.Errorf("it leads, and knows no leader for %v", alone)
+	}
+	start := time.Now()
 	members[1].kill()
 	members[2].kill()
-	start := time.Now()
 	if err := members[0].propose(1); !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrNotLeader) {
 		t.Errorf("got %v", err)
 	}
@@ -56,6 +59,13 @@ func TestWithoutAMajorityTheFateIsUnknownInTime(t *testing.T) {
 	if err := members[0].propose(2); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("got %v", err)
 	}
+	if alone := members[0].Leaderless(); alone <= 0 || alone > time.Since(start) {
+		t.Errorf("leaderless for %v, and leading until %v ago", alone, time.Since(start))
+	}
+	members[1].mustStart(false)
+	eventually(t, "both know a leader", func() bool {
+		return members[0].Leaderless() == 0 && members[1].Leaderless() == 0
+	})
 }
 
 func TestEntriesAreAppliedInTheOrderInWhichTheyWereProposed(t *testing.T) {

@@ -52,7 +52,7 @@ func (s *Services) await(ctx context.Context, op *v1.Operation) (*v1.OperationRe
 	if invalid != nil {
 		return nil, &Failure{invalid}
 	}
-	r := retry{until: time.Now().Add(patience), commands: []locktable.Command{command}}
+	r := s.retry([]locktable.Command{command})
 	for {
 		start := time.Now()
 		result := s.tryAwait(ctx, op, command, nodeNonce)

@@ -34,6 +34,7 @@ type unreachable struct{ Peers }
 func (unreachable) View(func(*locktable.Table))               { panic("the table was read") }
 func (unreachable) WaitApplied(context.Context, uint64) error { panic("an index was waited for") }
 func (unreachable) Leader() (id, addr string)                 { panic("the leader was looked for") }
+func (unreachable) Leaderless() time.Duration                 { panic("the leader was looked for") }
 func (unreachable) Leads() bool                               { panic("a command was on its way") }
 func (unreachable) Submit(context.Context, proposer.Batch) (proposer.Answer, error) {
 	panic("a command was proposed")

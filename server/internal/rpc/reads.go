@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"sync"
-	"time"
 
 	peerv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/peer/v1"
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
@@ -71,7 +70,7 @@ func (c *currentReads) run() {
 
 // fetchIndex gets an index by a marker of our own, or from the leader.
 func (s *Services) fetchIndex(ctx context.Context) (uint64, *v1.Error) {
-	r := retry{until: time.Now().Add(patience)}
+	r := s.retry(nil)
 	for {
 		index, detail := s.tryIndex(ctx)
 		if detail == nil {

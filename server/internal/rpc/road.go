@@ -11,7 +11,8 @@ import (
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 )
 
-// patience is how long a call is held while nobody leads, and how long a command may take (HF-10.2).
+// patience is how long a command may take, and how long nobody may lead before calls are refused at
+// once (HF-10.2). A call that comes while nobody leads is held for what is left of it.
 const patience = 2 * time.Second
 
 // Between two tries of a call, while an election is on.
@@ -30,7 +31,7 @@ func (s *Services) bring(ctx context.Context, call *peerv1.Call) (*peerv1.Reply,
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	r := retry{until: time.Now().Add(patience), commands: commands}
+	r := s.retry(commands)
 	for {
 		reply := s.tryOnce(ctx, call, commands)
 		detail := reply.GetError()
@@ -70,10 +71,21 @@ func (s *Services) otherLeader() (id, addr string) {
 
 // retry decides whether to try a call again.
 type retry struct {
+	node     Node
 	until    time.Time
 	commands []locktable.Command
 	pause    time.Duration
 	unsure   *v1.Error // what an earlier try said whose outcome is not known
+}
+
+// retry begins the tries of a call.
+func (s *Services) retry(commands []locktable.Command) retry {
+	return retry{node: s.Node, until: time.Now().Add(patience), commands: commands}
+}
+
+// left is how long the call may still be held.
+func (r *retry) left() time.Duration {
+	return min(time.Until(r.until), patience-r.node.Leaderless())
 }
 
 // again tells, after a pause, whether to try again after an error.
@@ -92,7 +104,7 @@ func (r *retry) again(ctx context.Context, detail *v1.Error) bool {
 	}
 	r.pause = min(max(2*r.pause, pauseFirst), pauseMost)
 	pause := r.pause/2 + rand.N(r.pause/2) //nolint:gosec // no secret
-	if time.Now().Add(pause).After(r.until) {
+	if pause > r.left() {
 		return false
 	}
 	timer := time.NewTimer(pause)

@@ -22,15 +22,31 @@ import (
 type follower struct {
 	peerv1connect.PeerServiceClient
 	leads   atomic.Bool
-	leader  atomic.Value // peer address
+	leader  atomic.Value // knownLeader
 	submit  func(context.Context, proposer.Batch) (proposer.Answer, error)
 	forward func(context.Context, *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error)
 }
 
+// knownLeader is what a node knows of the leader, and since when.
+type knownLeader struct {
+	addr  string
+	since time.Time
+}
+
+func (f *follower) leaderIs(addr string) { f.leader.Store(knownLeader{addr, time.Now()}) }
+
 func (f *follower) Leads() bool { return f.leads.Load() }
 func (f *follower) Leader() (id, addr string) {
-	addr, _ = f.leader.Load().(string)
-	return addr, addr
+	known, _ := f.leader.Load().(knownLeader)
+	return known.addr, known.addr
+}
+
+func (f *follower) Leaderless() time.Duration {
+	known, _ := f.leader.Load().(knownLeader)
+	if known.addr != "" {
+		return 0
+	}
+	return time.Since(known.since)
 }
 func (f *follower) View(func(*locktable.Table))                   {}
 func (f *follower) WaitApplied(context.Context, uint64) error     { return nil }
@@ -41,6 +57,13 @@ func (f *follower) Submit(ctx context.Context, b proposer.Batch) (proposer.Answe
 }
 func (f *follower) Forward(ctx context.Context, r *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
 	return f.forward(ctx, r)
+}
+
+func (f *follower) Await(context.Context, *peerv1.AwaitRequest) (*peerv1.AwaitResponse, error) {
+	return &peerv1.AwaitResponse{Reply: &peerv1.AwaitResponse_Acquire{Acquire: &v1.AcquireResponse{}}}, nil
+}
+func (f *follower) ReadIndex(context.Context, *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
+	return &peerv1.ReadIndexResponse{Index: 1}, nil
 }
 
 func (f *follower) services() *Services {
@@ -84,29 +107,84 @@ func reasonOf(t *testing.T, err error) v1.ErrorReason {
 // if nobody does it is said that nothing was done.
 func TestCallsAreHeldDuringAnElection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &follower{}
-		f.forward = func(_ context.Context, r *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
-			return done(r), nil
-		}
-		s := f.services()
-		time.AfterFunc(1500*time.Millisecond, func() { f.leader.Store("n2") })
-		begin := time.Now()
-		if _, err := s.bring(t.Context(), releaseCall(1)); err != nil {
-			t.Errorf("got %v", err)
-		}
-		if took := time.Since(begin); took < 1500*time.Millisecond || took > 1600*time.Millisecond {
-			t.Errorf("it took %v", took)
-		}
-		f.leader.Store("")
-		begin = time.Now()
-		_, err := s.bring(t.Context(), releaseCall(1))
-		if got := reasonOf(t, err); got != v1.ErrorReason_ERROR_REASON_NO_QUORUM {
-			t.Errorf("got %v", got)
-		}
-		if took := time.Since(begin); took > patience {
-			t.Errorf("it took %v", took)
+		f, tries := leaderless()
+		for name, try := range tries {
+			f.leaderIs("")
+			time.AfterFunc(1500*time.Millisecond, func() { f.leaderIs("n2") })
+			if got, took := try(t); got != 0 || took < 1500*time.Millisecond || took > 1600*time.Millisecond {
+				t.Errorf("%s: %v after %v", name, got, took)
+			}
+			f.leaderIs("")
+			if got, took := try(t); got != v1.ErrorReason_ERROR_REASON_NO_QUORUM ||
+				took < patience-pauseMost || took > patience {
+				t.Errorf("%s: %v after %v", name, got, took)
+			}
 		}
 	})
+}
+
+// HF-10.2: what is held is held for what is left of 2 s without a leader, not for 2 s each; after
+// that everything is refused at once, until somebody leads.
+func TestCallsAreRefusedAtOnceWithoutAQuorum(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, tries := leaderless()
+		for name, try := range tries {
+			f.leaderIs("")
+			time.Sleep(1500 * time.Millisecond)
+			for _, most := range []time.Duration{500 * time.Millisecond, pauseMost, pauseMost} {
+				if got, took := try(t); got != v1.ErrorReason_ERROR_REASON_NO_QUORUM || took > most {
+					t.Errorf("%s: %v after %v, not within %v", name, got, took, most)
+				}
+			}
+			time.Sleep(time.Hour)
+			if got, took := try(t); got != v1.ErrorReason_ERROR_REASON_NO_QUORUM || took != 0 {
+				t.Errorf("%s: an hour later: %v after %v", name, got, took)
+			}
+			f.leaderIs("n2")
+			if got, took := try(t); got != 0 || took != 0 {
+				t.Errorf("%s: somebody leads: %v after %v", name, got, took)
+			}
+			f.leaderIs("") // the next election has its own two seconds
+			time.AfterFunc(time.Second, func() { f.leaderIs("n3") })
+			if got, took := try(t); got != 0 || took < time.Second || took > time.Second+pauseMost {
+				t.Errorf("%s: another election: %v after %v", name, got, took)
+			}
+		}
+	})
+}
+
+// leaderless gives a node that knows no leader, and all ways to one: each tells how it ended, and
+// after how long.
+func leaderless() (*follower, map[string]func(*testing.T) (v1.ErrorReason, time.Duration)) {
+	f := &follower{}
+	f.forward = func(_ context.Context, r *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
+		return done(r), nil
+	}
+	s := f.services()
+	timed := func(try func(context.Context) error) func(*testing.T) (v1.ErrorReason, time.Duration) {
+		return func(t *testing.T) (v1.ErrorReason, time.Duration) {
+			begin := time.Now()
+			err := try(t.Context())
+			took := time.Since(begin)
+			if err == nil {
+				return 0, took
+			}
+			return reasonOf(t, err), took
+		}
+	}
+	return f, map[string]func(*testing.T) (v1.ErrorReason, time.Duration){
+		"command": timed(func(ctx context.Context) error {
+			_, err := s.bring(ctx, releaseCall(1))
+			return err
+		}),
+		"wait": timed(func(ctx context.Context) error {
+			_, err := s.await(ctx, &v1.Operation{Operation: &v1.Operation_Acquire{Acquire: &v1.AcquireRequest{Name: "a"}}})
+			return err
+		}),
+		"read": timed(func(ctx context.Context) error {
+			return s.view(ctx, false, func(*locktable.Table) {})
+		}),
+	}
 }
 
 // HF-7.3: a connection that broke after something was sent leaves the outcome unknown, and that is
@@ -138,12 +216,12 @@ func TestBrokenForwards(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := &follower{}
-				f.leader.Store("n2")
+				f.leaderIs("n2")
 				tries := 0
 				f.forward = func(_ context.Context, r *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
 					err := c.errs[tries]
 					if tries++; tries == len(c.errs) {
-						f.leader.Store("")
+						f.leaderIs("")
 					}
 					return done(r), err
 				}
@@ -167,7 +245,7 @@ func TestBrokenForwards(t *testing.T) {
 func TestForwardsAreMerged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &follower{}
-		f.leader.Store("n2")
+		f.leaderIs("n2")
 		var mu sync.Mutex
 		var sizes []int
 		f.forward = func(_ context.Context, r *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
@@ -214,7 +292,7 @@ func TestForwardsAreMerged(t *testing.T) {
 func TestForwardsThatAreGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &follower{}
-		f.leader.Store("n2")
+		f.leaderIs("n2")
 		f.forward = func(ctx context.Context, _ *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
 			<-ctx.Done()
 			return nil, context.Cause(ctx)

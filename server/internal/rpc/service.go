@@ -18,6 +18,8 @@ type Node interface {
 	View(f func(*locktable.Table))
 	WaitApplied(ctx context.Context, index uint64) error
 	Leader() (id, addr string)
+	// Leaderless is for how long no leader has been known; zero if one is.
+	Leaderless() time.Duration
 }
 
 // Proposer brings commands to the log, if this node leads.
