@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestHeaderNamesBreakClauseAndTest(t *testing.T) {
@@ -70,10 +71,16 @@ Test: ./internal/locktable TestF
 }
 
 func TestVerdicts(t *testing.T) {
+	limit := testTimeout
+	defer func() { testTimeout = limit }()
+	testTimeout = 5 * time.Second
+	hangs := patch("h", "func F() int { return 1 }", "func F() int { for { } }")
 	for _, c := range []struct{ name, patch, want string }{
 		{"killed", patch("k", "func F() int { return 1 }", "func F() int { return 3 }"), ""},
 		{"survivor", patch("s", "func G() int { return 2 }", "func G() int { return 3 }"), "1 of 1 mutants were not killed"},
 		{"no program", patch("b", "func F() int { return 1 }", "func F() int { return x }"), "1 of 1 mutants were not killed"},
+		{"hangs", hangs, "1 of 1 mutants were not killed"},
+		{"is known to hang", "Hangs: yes\n" + hangs, ""},
 		{"no test", strings.Replace(patch("n", "", ""), "TestF", "TestNone", 1), "no such test"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
