@@ -20,9 +20,10 @@ const streamFirst = 5 * time.Second
 
 // stream is how far the events of a session have been read.
 type stream struct {
-	begun  bool   // a stream was begun, and what happened after from will be told
-	from   uint64 // index from which the present chain of cursors goes on
-	cursor string
+	begun   bool   // a stream was begun, and what happened after from will be told
+	from    uint64 // index from which the present chain of cursors goes on
+	cursor  string
+	looking bool // somebody looks at the timed grants
 }
 
 // listen reads the events of the session, one stream after the other, each from where the last one
@@ -112,7 +113,8 @@ func (s *session) take(e *v1.EventsResponse, anew bool) {
 
 // beginLocked is called when events begin anew at an index: whatever happened up to there was not
 // told. Requests that wait are repeated, which tells their outcome; grants are looked at with a
-// renewal, which an ended one refuses.
+// renewal, which an ended one refuses. A lease is for its holder alone to renew, so grants that have
+// one are looked at with a read.
 func (s *session) beginLocked(index uint64) {
 	s.begun, s.from = true, index
 	for e := s.unfinished.Front(); e != nil; e = e.Next() {
@@ -121,12 +123,80 @@ func (s *session) beginLocked(index uint64) {
 		}
 	}
 	for _, h := range s.holds {
-		if h.grantedAt < index {
-			s.enqueueLocked(&op{kind: opRenew, owner: h.owner, label: h.name, hold: h,
-				done: make(chan struct{}), renew: &v1.RenewRequest{GrantId: h.id}})
+		switch {
+		case h.grantedAt >= index:
+		case h.leaseMS > 0:
+			h.untold = index
+		default:
+			s.enqueueLocked(renewOp(h))
 		}
 	}
 	s.pumpLocked()
+	if !s.looking {
+		s.looking = true
+		s.wg.Go(s.lookAtLeases)
+	}
+}
+
+// lookAtLeases looks, one by one, whether the grants with a lease whose end may not have been told
+// are still held. One that is not is renewed: that cannot succeed any more, and tells why it ended.
+func (s *session) lookAtLeases() {
+	for failures := 0; ; {
+		h, index, name := s.untoldHold()
+		if h == nil {
+			return
+		}
+		held, err := s.looksHeld(name, h.id)
+		s.mu.Lock()
+		switch {
+		case err != nil && retryable(err), !held && (h.converting || !h.namesLocked(name)):
+			failures++ // no answer; or the name may have been dropped, and not the grant
+		default:
+			failures = 0
+			if h.untold == index {
+				h.untold = 0
+			}
+			if err == nil && !held {
+				s.enqueueLocked(renewOp(h))
+				s.pumpLocked()
+			}
+		}
+		s.mu.Unlock()
+		if failures > 0 && !sleep(s.ctx, pause(failures, err)) {
+			return
+		}
+	}
+}
+
+// untoldHold is a hold to look at, with the index up to which its end may not have been told and
+// one of its names; nil if there is none, and then nobody looks any more.
+func (s *session) untoldHold() (h *hold, index uint64, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h := range s.timed {
+		if h.untold > 0 {
+			return h, h.untold, h.claims[0].Name
+		}
+	}
+	s.looking = false
+	return nil, 0, ""
+}
+
+// looksHeld reads whether a grant holds a name. Where more hold it than are shown it may, and its
+// deadline decides.
+func (s *session) looksHeld(name string, grant int64) (bool, error) {
+	req := &v1.GetLockRequest{Name: name, Namespace: s.c.cfg.namespace}
+	answer, _, err := once(s.ctx, s.t, callKind{timeout: attemptTimeout},
+		func(ctx context.Context, n *clients) (*v1.GetLockResponse, error) {
+			return n.lock.GetLock(ctx, req)
+		})
+	lock := answer.GetLock()
+	for _, holder := range lock.GetHolders() {
+		if holder.GetGrant().GetId() == grant {
+			return true, err
+		}
+	}
+	return int(lock.GetHoldersTotal()) > len(lock.GetHolders()), err
 }
 
 // streaming reads one stream from one node until it breaks, goes silent, or each returns false.

@@ -102,3 +102,17 @@ func (f *fake) checkWindow() {
 		}
 	}
 }
+
+// renewals are the renewals of grants that were sent.
+func (f *fake) renewals() (all []*v1.RenewRequest) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.executed {
+		for _, o := range e.GetOperations() {
+			if r := o.GetRenew(); r != nil {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}

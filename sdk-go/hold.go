@@ -3,6 +3,7 @@ package holdfast
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -30,6 +31,7 @@ type hold struct {
 	leaseMS    int64 // deadlines in cluster time; 0 means none
 	maxHoldMS  int64
 	grantedAt  uint64 // index
+	untold     uint64 // index up to which its end may not have been told; 0 means it was looked at
 	gone       bool   // given back, as far as this process is concerned
 	lost       *LostError
 }
@@ -43,7 +45,8 @@ func (s *session) grantLocked(o *op, g *v1.Grant, at *v1.Stamp) *hold {
 		return h
 	}
 	h := &hold{s: s, owner: o.owner, id: g.GetId(), name: o.label,
-		uses: 1, depth: 1, grantedAt: at.GetIndex(), convert: make(chan struct{}, 1)}
+		claims: claimsIn(o.acquire.GetClaims()), // a grant that has ended since comes without
+		uses:   1, depth: 1, grantedAt: at.GetIndex(), convert: make(chan struct{}, 1)}
 	h.loss, h.lose = context.WithCancelCause(context.Background())
 	h.convert <- struct{}{}
 	h.updateLocked(g)
@@ -91,6 +94,11 @@ func (h *hold) coversLocked(claims []Claim) bool {
 		}
 	}
 	return true
+}
+
+// namesLocked says whether a name is one of those held.
+func (h *hold) namesLocked(name string) bool {
+	return slices.ContainsFunc(h.claims, func(c Claim) bool { return c.Name == name })
 }
 
 // usableLocked is until when the hold may be relied on: the earliest of its session, lease and
@@ -245,9 +253,7 @@ func (h *Handle) renew(ctx context.Context) error {
 	if err := h.Check(); err != nil {
 		return err
 	}
-	o := &op{kind: opRenew, owner: h.hold.owner, label: h.hold.name, done: make(chan struct{}),
-		hold: h.hold, renew: &v1.RenewRequest{GrantId: h.hold.id}}
-	s := h.hold.s
+	o, s := renewOp(h.hold), h.hold.s
 	if err := s.submit(o); err != nil {
 		return err
 	}
@@ -258,6 +264,11 @@ func (h *Handle) renew(ctx context.Context) error {
 		return o.err
 	}
 	return h.Check()
+}
+
+func renewOp(hd *hold) *op {
+	return &op{kind: opRenew, owner: hd.owner, label: hd.name, done: make(chan struct{}),
+		hold: hd, renew: &v1.RenewRequest{GrantId: hd.id}}
 }
 
 // convertAll converts every name whose mode is another.
@@ -280,6 +291,9 @@ func (h *Handle) convert(ctx context.Context, name string, mode Mode, drop bool,
 	hd, s := h.hold, h.hold.s
 	if err := h.Check(); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return callerGone(ctx, "convert "+name, nil)
 	}
 	select {
 	case <-hd.convert:

@@ -96,7 +96,6 @@ func (s *session) grantedLocked(o *op, out outcome) {
 // convertedLocked takes a conversion. A raised one whose caller has gone is undone, before the next
 // conversion of the same hold may begin.
 func (s *session) convertedLocked(o *op, out outcome) {
-	o.hold.claims = nil
 	o.hold.updateLocked(out.grant)
 	if out.ended != v1.EndReason_END_REASON_UNSPECIFIED {
 		o.hold.loseLocked(lostReasonIn(out.ended), out.detail)

@@ -133,3 +133,116 @@ func TestReentryDuringAConversionAsksTheServer(t *testing.T) {
 		}
 	})
 }
+
+// HF-11.1: a lease is for its holder to renew. Events that begin anew do not renew it either.
+func TestNewEventsRenewNoLease(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, c *Client) {
+		start := time.Now()
+		h := must[*Handle](t)(c.Lock("a").Acquire(t.Context(), WithLease(4*time.Second)))
+		plain := must[*Handle](t)(c.Lock("b").Acquire(t.Context()))
+		time.Sleep(3 * time.Second)
+		f.compact()
+		f.breakStreams()
+		<-h.Lost()
+		if d := time.Since(start); d > 4*time.Second-marginLeast {
+			t.Errorf("lost after %v", d)
+		}
+		if f.count("Events") < 2 || f.count("GetLock") == 0 {
+			t.Error("the test wants the events to begin anew before that")
+		}
+		for _, r := range f.renewals() {
+			if r.GetGrantId() != plain.GrantID() {
+				t.Errorf("grant %d was renewed", r.GetGrantId())
+			}
+		}
+	})
+}
+
+// A timed lock that was revoked while nobody listened is found out before its deadline.
+func TestLeaseEndedWhileNobodyListened(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, c *Client) {
+		h := must[*Handle](t)(c.Lock("a").Acquire(t.Context(), WithLease(time.Hour)))
+		kept := must[*Handle](t)(c.Lock("b").Acquire(t.Context(), WithLease(time.Hour)))
+		synctest.Wait()
+		f.compact()
+		f.breakStreams()
+		f.releaseAtServer(h.GrantID())
+		f.on(func(k call) fault {
+			if k.method == "GetLock" && k.n < 3 {
+				return fault{lose: true}
+			}
+			return fault{}
+		})
+		start := time.Now()
+		<-h.Lost()
+		if d := time.Since(start); d > 5*time.Second || h.LostReason() != LostRevoked {
+			t.Errorf("lost after %v: %s", d, h.LostReason())
+		}
+		synctest.Wait()
+		if kept.Check() != nil {
+			t.Error(kept.Check())
+		}
+	})
+}
+
+// A name that is given up while its grant is looked at is no loss of the grant.
+func TestDroppedNameIsNoLoss(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, c *Client) {
+		h := must[*Handle](t)(c.All(c.Lock("a"), c.Lock("b")).Acquire(t.Context(), WithLease(time.Hour)))
+		_ = must[*Handle](t)(c.Lock("c").Acquire(t.Context())).Release(t.Context())
+		synctest.Wait()
+		begun := f.count("GetLock") + 1
+		f.on(func(k call) fault {
+			switch {
+			case k.method == "GetLock" && k.n == begun:
+				return fault{before: time.Second}
+			case k.method == "Execute":
+				return fault{after: 2 * time.Second}
+			}
+			return fault{}
+		})
+		f.compact()
+		f.breakStreams()
+		time.Sleep(500 * time.Millisecond)
+		if err := h.Drop(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if f.count("GetLock") <= begun {
+			t.Error("the test wants a look at the name before it was given up")
+		}
+		if h.Check() != nil || h.Name() != "b" || len(f.renewals()) > 0 {
+			t.Fatal(h.Check(), h.Claims(), f.renewals())
+		}
+	})
+}
+
+// An answer that is given again after the grant has ended tells no claims any more.
+func TestGrantThatEndedBeforeItsAnswerHasItsNames(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, c *Client) {
+		_ = must[*Handle](t)(c.Lock("b").Acquire(t.Context())).Release(t.Context())
+		lost := f.count("Execute") + 1
+		f.on(func(k call) fault {
+			if k.method == "Execute" && k.n == lost {
+				f.muted = true
+				return fault{lose: true}
+			}
+			return fault{before: time.Second}
+		})
+		f.breakStreams()
+		got := acquireLater(c, "a")
+		synctest.Wait()
+		f.mu.Lock()
+		id := f.lastGrant
+		f.mu.Unlock()
+		f.releaseAtServer(id)
+		r := <-got
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		wantErr(t, r.h.Check(), ErrLost)
+		if r.h.Name() != "a" {
+			t.Fatal(r.h.Claims())
+		}
+	})
+}
