@@ -26,9 +26,11 @@ var (
 )
 
 const (
-	nodes        = 3
-	roundLimit   = 30 * time.Second // for a node to come back
-	goesOnWithin = 10 * time.Second // fails the test, on a machine that does much else; what is usual is printed
+	nodes               = 3
+	roundLimit          = 30 * time.Second // for a node to come back
+	goesOnWithin        = 10 * time.Second // in every round, on a machine that does much else
+	usuallyGoesOnWithin = 2 * time.Second  // in nine of ten rounds, if there are many
+	manyRounds          = 100
 )
 
 // TestKillRounds kills a random node, again and again, and lets it come back each time.
@@ -318,6 +320,9 @@ func (h *harness) compare(ctx context.Context) error {
 	return fmt.Errorf("the nodes were not seen at one index within %v", roundLimit)
 }
 
+const killedNodeBack = "killed node caught up"
+
+// report prints how long things took, and fails the test if many rounds were usually slow.
 func (h *harness) report() {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d rounds in %v, %d contended and %d uncontended grants, %d calls repeated, seed %d\n",
@@ -329,13 +334,16 @@ func (h *harness) report() {
 	}{
 		{"went on after the leader was killed", h.afterLeader},
 		{"went on after a follower was killed", h.afterOthers},
-		{"killed node caught up", h.backInCircle},
+		{killedNodeBack, h.backInCircle},
 	} {
 		if len(d.times) == 0 {
 			continue
 		}
 		slices.Sort(d.times)
 		at := func(q int) time.Duration { return d.times[(len(d.times)-1)*q/100].Round(time.Millisecond) }
+		if d.what != killedNodeBack && len(d.times) >= manyRounds && at(90) > usuallyGoesOnWithin {
+			h.t.Errorf("%s: one time in ten after more than %v", d.what, usuallyGoesOnWithin)
+		}
 		fmt.Fprintf(&b, "%-36s n=%-4d min %-6v median %-6v p90 %-6v p99 %-6v max %v\n", d.what, len(d.times),
 			at(0), at(50), at(90), at(99), at(100))
 	}
