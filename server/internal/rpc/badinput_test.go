@@ -228,6 +228,9 @@ func (c caller) hostile(t *testing.T, valid []string) {
 	for _, bad := range fields {
 		c.expect(t, bad, c.json(t, bad.body))
 	}
+	for i := range c.descriptor.Input().Fields().Len() {
+		c.wrongJSON(t, c.descriptor.Input().Fields().Get(i))
+	}
 	garbage := badRequest{"garbage", argument, "body", ""}
 	c.expect(t, garbage, c.call(t, "proto", []byte{0xff, 0xff, 0xff}))
 	for _, body := range valid {
@@ -236,6 +239,27 @@ func (c caller) hostile(t *testing.T, valid []string) {
 			t.Fatalf("%s: %v", body, err)
 		}
 		c.mutate(t, base, base.ProtoReflect(), "")
+	}
+}
+
+// wrongJSON gives a field values that the parser does not take. The error names the field, and
+// speaks of none of the parser's words.
+func (c caller) wrongJSON(t *testing.T, field protoreflect.FieldDescriptor) {
+	t.Helper()
+	for _, value := range []string{
+		"-1e99", "1e99", "1.5", `"` + strings.Repeat("9", 40) + `"`, `"` + strings.Repeat("9", 40) + `s"`,
+		"{}", "[]", "[[]]", "[null]", "true", `"\udc00"`, "\"\xff\"", "null,%[1]q:null",
+	} {
+		body := fmt.Sprintf("{%[1]q:"+value+"}", field.JSONName())
+		request := dynamicpb.NewMessage(c.descriptor.Input())
+		if protojson.Unmarshal([]byte(body), request) == nil {
+			continue
+		}
+		got := c.json(t, body)
+		at, _, _ := strings.Cut(got.GetField(), "[")
+		if at != string(field.Name()) || strings.Contains(got.GetMessage(), "proto:") {
+			t.Errorf("%s: got %s: %s", body, got.GetField(), got.GetMessage())
+		}
 	}
 }
 

@@ -82,7 +82,7 @@ func (c jsonCodec) Unmarshal(data []byte, message any) error {
 		return fmt.Errorf("%T is no message", message)
 	}
 	if err := (protojson.UnmarshalOptions{RecursionLimit: jsonDepthMax}).Unmarshal(data, m); err != nil {
-		return leaveError(m, explainJSON(data, m.ProtoReflect().Descriptor(), err))
+		return leaveError(m, explainJSON(data, m.ProtoReflect().Descriptor()))
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func (protoCodec) Unmarshal(data []byte, message any) error {
 		return fmt.Errorf("%T is no message", message)
 	}
 	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, m); err != nil {
-		detail := place{}.invalid("body", "not a "+string(m.ProtoReflect().Descriptor().FullName()), "")
+		detail := notA(m.ProtoReflect().Descriptor())
 		detail.Hint = "the bytes are not a protobuf message of this type, or a text is not UTF-8"
 		return leaveError(m, detail)
 	}

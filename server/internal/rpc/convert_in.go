@@ -19,7 +19,7 @@ func openSession(r *v1.OpenSessionRequest, principal string) (locktable.OpenSess
 	if err != nil {
 		return locktable.OpenSession{}, err
 	}
-	ttl, err := at.millis(v1.ErrorReason_ERROR_REASON_INVALID_TTL, "ttl", r.GetTtl(), ttlSpan, ttlDefault)
+	ttl, err := at.millis("ttl", r.GetTtl(), ttlDefault)
 	if err != nil {
 		return locktable.OpenSession{}, err
 	}
@@ -146,17 +146,16 @@ func acquire(at place, r *v1.AcquireRequest, of locktable.Caller) (locktable.Com
 	if c.Claims, err = at.claims(r); err != nil {
 		return nil, err
 	}
-	const argument = v1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT
-	if c.WaitLimit, err = at.millis(argument, "wait", r.GetWait(), waitSpan, 0); err != nil {
+	if c.WaitLimit, err = at.millis("wait", r.GetWait(), 0); err != nil {
 		return nil, err
 	}
-	if c.Lease, err = at.millis(argument, "lease", r.GetLease(), holdSpan, 0); err != nil {
+	if c.Lease, err = at.millis("lease", r.GetLease(), 0); err != nil {
 		return nil, err
 	}
-	if c.MaxHold, err = at.millis(argument, "max_hold", r.GetMaxHold(), holdSpan, 0); err != nil {
+	if c.MaxHold, err = at.millis("max_hold", r.GetMaxHold(), 0); err != nil {
 		return nil, err
 	}
-	if c.LockDelay, err = at.millis(argument, "lock_delay", r.GetLockDelay(), lockDelaySpan, 0); err != nil {
+	if c.LockDelay, err = at.millis("lock_delay", r.GetLockDelay(), 0); err != nil {
 		return nil, err
 	}
 	if c.OnDeadlock, err = at.deadlockAction(r.GetOnDeadlock()); err != nil {
@@ -189,8 +188,7 @@ func (p place) ownSession(r *v1.AcquireRequest, c *locktable.Acquire) *v1.Error 
 	if c.Namespace, err = p.namespace(r.GetNamespace()); err != nil {
 		return err
 	}
-	const reason = v1.ErrorReason_ERROR_REASON_INVALID_TTL
-	if c.TTL, err = p.millis(reason, "ttl", r.GetTtl(), ttlSpan, ttlDefault); err != nil {
+	if c.TTL, err = p.millis("ttl", r.GetTtl(), ttlDefault); err != nil {
 		return err
 	}
 	c.Nonce = r.GetNonce()
@@ -271,8 +269,7 @@ func convert(at place, r *v1.ConvertRequest, of locktable.Caller) (locktable.Com
 	if c.Mode, err = at.newMode(r); err != nil {
 		return nil, err
 	}
-	const argument = v1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT
-	if c.WaitLimit, err = at.millis(argument, "wait", r.GetWait(), waitSpan, 0); err != nil {
+	if c.WaitLimit, err = at.millis("wait", r.GetWait(), 0); err != nil {
 		return nil, err
 	}
 	if c.OnDeadlock, err = at.deadlockAction(r.GetOnDeadlock()); err != nil {

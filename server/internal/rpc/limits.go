@@ -1,6 +1,10 @@
 package rpc
 
-import "time"
+import (
+	"time"
+
+	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
+)
 
 // Limits on what a request may carry (HF-12). Limits that Apply tests are in locktable.Limits.
 const (
@@ -27,14 +31,25 @@ const (
 
 const day = 24 * time.Hour
 
-// span is the range of a duration field.
-type span struct{ least, most time.Duration }
+// span is the range of a duration field, and the reason to refuse what is out of it.
+type span struct {
+	least, most time.Duration
+	reason      v1.ErrorReason
+}
 
-var (
-	ttlSpan       = span{time.Second, day}
-	waitSpan      = span{0, day}
-	holdSpan      = span{100 * time.Millisecond, 30 * day} // lease and max_hold
-	lockDelaySpan = span{0, time.Minute}
+// spans are those of all duration fields of requests, by name.
+var spans = map[string]span{
+	"ttl":        {time.Second, day, v1.ErrorReason_ERROR_REASON_INVALID_TTL},
+	"wait":       {0, day, v1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT},
+	"lease":      {100 * time.Millisecond, 30 * day, v1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT},
+	"max_hold":   {100 * time.Millisecond, 30 * day, v1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT},
+	"lock_delay": {0, time.Minute, v1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT},
+}
+
+// How limits on integers read.
+const (
+	priorityLimit = "from -100 to 100"
+	pageSizeLimit = "at most 1000"
 )
 
 const ttlDefault = 30 * time.Second

@@ -118,31 +118,38 @@ func (p place) deadlockAction(action v1.DeadlockAction) (locktable.DeadlockActio
 
 func (p place) priority(priority int32) *v1.Error {
 	if priority < -priorityMax || priority > priorityMax {
-		return p.invalid("priority", strconv.Itoa(int(priority)), "from -100 to 100")
+		return p.invalid("priority", strconv.Itoa(int(priority)), priorityLimit)
 	}
 	return nil
 }
 
 // millis gives a duration in milliseconds, rounded up. A duration that is not given is absent.
-func (p place) millis(
-	reason v1.ErrorReason, field string, d *durationpb.Duration, allowed span, absent time.Duration,
-) (locktable.Millis, *v1.Error) {
+func (p place) millis(field string, d *durationpb.Duration, absent time.Duration) (locktable.Millis, *v1.Error) {
+	allowed := spans[field]
 	switch {
 	case d == nil:
 		return absent.Milliseconds(), nil
 	case d.GetNanos() <= -1e9 || d.GetNanos() >= 1e9,
 		d.GetSeconds() > 0 && d.GetNanos() < 0, d.GetSeconds() < 0 && d.GetNanos() > 0:
-		return 0, p.refuse(reason, field,
+		return 0, p.refuse(allowed.reason, field,
 			fmt.Sprintf("%d seconds and %d nanoseconds is not a duration", d.GetSeconds(), d.GetNanos()), "")
 	case d.GetSeconds() < 0 || d.GetNanos() < 0:
-		return 0, p.refuse(reason, field, "negative", "at least "+short(allowed.least))
+		return 0, p.negative(field, allowed)
 	case d.GetSeconds() > int64(allowed.most/time.Second), d.AsDuration() > allowed.most:
-		return 0, p.refuse(reason, field, seconds(d)+" is above the most", "at most "+short(allowed.most))
+		return 0, p.above(field, seconds(d), allowed)
 	case d.AsDuration() < allowed.least:
-		return 0, p.refuse(reason, field, seconds(d)+" is below the least", "at least "+short(allowed.least))
+		return 0, p.refuse(allowed.reason, field, seconds(d)+" is below the least", "at least "+short(allowed.least))
 	}
 	const up = time.Millisecond - 1
 	return (d.AsDuration() + up).Milliseconds(), nil
+}
+
+func (p place) negative(field string, allowed span) *v1.Error {
+	return p.refuse(allowed.reason, field, "negative", "at least "+short(allowed.least))
+}
+
+func (p place) above(field, given string, allowed span) *v1.Error {
+	return p.refuse(allowed.reason, field, given+" is above the most", "at most "+short(allowed.most))
 }
 
 // seconds writes a duration as JSON does. It may be longer than a time.Duration can be.
@@ -203,7 +210,7 @@ func (p place) pageSize(size uint32) (int, *v1.Error) {
 	case size == 0:
 		return pageSizeDefault, nil
 	case size > pageSizeMax:
-		return 0, p.invalid("page_size", strconv.FormatUint(uint64(size), 10), "at most 1000")
+		return 0, p.invalid("page_size", strconv.FormatUint(uint64(size), 10), pageSizeLimit)
 	}
 	return int(size), nil
 }
