@@ -116,3 +116,11 @@ func (f *fake) renewals() (all []*v1.RenewRequest) {
 	}
 	return all
 }
+
+// lastOperation is the last operation that was sent.
+func (f *fake) lastOperation() *v1.Operation {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ops := f.executed[len(f.executed)-1].GetOperations()
+	return ops[len(ops)-1]
+}

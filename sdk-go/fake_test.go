@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1/holdfastv1connect"
 )
@@ -46,6 +48,7 @@ type fake struct {
 	breaks    chan struct{} // closed and replaced to break all streams
 	calls     map[string]int
 	executed  []*v1.ExecuteRequest
+	opened    []*v1.OpenSessionRequest
 	closed    []*v1.CloseSessionRequest
 	alone     map[string]uint64    // implicit sessions by their nonces
 	acquired  []*v1.AcquireRequest // without a session
@@ -368,6 +371,7 @@ func (f *fake) OpenSession(_ context.Context, r *v1.OpenSessionRequest) (*v1.Ope
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	stamp := f.step()
+	f.opened = append(f.opened, proto.CloneOf(r))
 	if old := f.nonces[r.GetNonce()]; old != nil {
 		return old, nil
 	}
