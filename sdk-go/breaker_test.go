@@ -14,7 +14,7 @@ import (
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
 
-// breakerVectors is testdata/breaker.json: cases in a form that every language can run.
+// breakerVectors is conformance/vectors/breaker.json: cases in a form that every language can run.
 type breakerVectors struct {
 	Settings struct {
 		Failures uint32 `json:"consecutive_failures"`
@@ -70,7 +70,7 @@ func outcomes() map[string]error {
 
 // HF-11.8: the vectors that every SDK runs.
 func TestBreakerVectors(t *testing.T) {
-	data, err := os.ReadFile("testdata/breaker.json")
+	data, err := os.ReadFile("../conformance/vectors/breaker.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ type step struct {
 	ok     bool
 }
 
-// HF-6.4, access by access.
+// HF-6.4 and HF-11.4, access by access: the rule for every helper below.
 var rule = []step{
 	{5, Write, true},
 	{5, Write, true},  // the holder goes on writing
@@ -98,6 +98,7 @@ func TestCompareAndSet(t *testing.T) {
 	})
 }
 
+// HF-11.4: the token travels in a header, and an access that is too old is refused.
 func TestHandler(t *testing.T) {
 	var g Guard
 	h := Handler(&g, func(r *http.Request) string { return r.URL.Path },
@@ -129,6 +130,7 @@ func TestHandler(t *testing.T) {
 	}
 }
 
+// HF-11.4: one statement compares and raises the mark, so that nothing can come between.
 func TestStatements(t *testing.T) {
 	const want = "INSERT INTO f (resource, seen, written) VALUES ($1, $2, $3) ON CONFLICT (resource) " +
 		"DO UPDATE SET seen = excluded.seen, written = excluded.written WHERE f.seen <= excluded.seen"
