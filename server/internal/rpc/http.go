@@ -118,6 +118,14 @@ func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.refuse(w, r, http.StatusUnsupportedMediaType, connectError(detail))
 		return
 	}
+	for _, header := range []string{"Content-Encoding", "Connect-Content-Encoding", "Grpc-Encoding"} {
+		if encoding := r.Header.Get(header); encoding != "" && encoding != "identity" {
+			d.refuse(w, r, http.StatusUnsupportedMediaType, connect.NewError(connect.CodeUnimplemented,
+				fmt.Errorf("%s %q is not unpacked here (hint: send the body as it is)",
+					strings.ToLower(header), clip(encoding))))
+			return
+		}
+	}
 	if r.ContentLength > bodyBytesMax {
 		w.Header().Set("Connection", "close") // the body will not be read
 		d.refuse(w, r, http.StatusRequestEntityTooLarge, connectError(place{}.invalid("body",

@@ -157,10 +157,16 @@ func TestPanic(t *testing.T) {
 // Compression is not spoken: what is packed is refused, and nothing is packed.
 func TestNoCompression(t *testing.T) {
 	server := unreachableServer(t)
-	client := holdfastv1connect.NewLockServiceClient(server.Client(), server.URL, connect.WithSendGzip())
-	_, err := client.Release(t.Context(), &v1.ReleaseRequest{GrantId: 1})
-	if connect.CodeOf(err) != connect.CodeUnimplemented {
-		t.Errorf("got %v", err)
+	for header, options := range map[string][]connect.ClientOption{
+		"content-encoding": {connect.WithSendGzip()},
+		"grpc-encoding":    {connect.WithSendGzip(), connect.WithGRPCWeb()},
+	} {
+		client := holdfastv1connect.NewLockServiceClient(server.Client(), server.URL, options...)
+		_, err := client.Release(t.Context(), &v1.ReleaseRequest{GrantId: 1})
+		want := header + ` "gzip" is not unpacked here (hint: send the body as it is)`
+		if connect.CodeOf(err) != connect.CodeUnimplemented || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", header, err)
+		}
 	}
 }
 
