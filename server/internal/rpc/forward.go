@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -128,7 +129,7 @@ func (s *Services) sendForward(batch []*forwarded) []*peerv1.Reply {
 	// The leader gives up after its own patience; a little more, so that its word arrives.
 	ctx, cancel := context.WithTimeout(context.Background(), patience+patience/4)
 	defer cancel()
-	response, err := s.Peers.Client(addr).Forward(ctx, request)
+	response, err := s.Peers.Client(addr).Forward(s.whileLeading(ctx, addr), request)
 	if err == nil && len(response.GetReplies()) != len(batch) {
 		err = fmt.Errorf("%d replies to %d calls", len(response.GetReplies()), len(batch))
 	}
@@ -136,6 +137,28 @@ func (s *Services) sendForward(batch []*forwarded) []*peerv1.Reply {
 		return sameReply(s.peerError(err), len(batch))
 	}
 	return response.GetReplies()
+}
+
+// lookEvery is how often a call that is on its way to the leader looks whether that is still true.
+const lookEvery = 50 * time.Millisecond
+
+// whileLeading gives a context, for a call to the leader, that ends also when another node leads: a
+// leader that hangs does not hold up what the next one could do.
+func (s *Services) whileLeading(ctx context.Context, addr string) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	var look func()
+	look = func() {
+		_, now := s.otherLeader()
+		switch {
+		case ctx.Err() != nil:
+		case now != "" && now != addr, s.Proposer.Leads():
+			cancel()
+		default:
+			time.AfterFunc(lookEvery, look)
+		}
+	}
+	time.AfterFunc(lookEvery, look) // mostly the call has ended by then
+	return ctx
 }
 
 func sameReply(detail *v1.Error, n int) []*peerv1.Reply {

@@ -93,7 +93,7 @@ func (s *Services) tryIndex(ctx context.Context) (uint64, *v1.Error) {
 	if addr == "" {
 		return 0, noQuorum()
 	}
-	response, err := s.Peers.Client(addr).ReadIndex(ctx, &peerv1.ReadIndexRequest{})
+	response, err := s.Peers.Client(addr).ReadIndex(s.whileLeading(ctx, addr), &peerv1.ReadIndexRequest{})
 	if err != nil {
 		return 0, s.peerError(err)
 	}

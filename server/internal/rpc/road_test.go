@@ -322,6 +322,48 @@ func TestForwardsThatAreGivenUp(t *testing.T) {
 	})
 }
 
+// HF-10.3: a leader that hangs, with what was sent to it, does not hold up what the next one can do.
+func TestForwardsDoNotWaitForALeaderThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &follower{}
+		f.leaderIs("n2")
+		f.forward = func(ctx context.Context, r *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
+			if _, addr := f.Leader(); addr == "n2" {
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			}
+			return done(r), nil
+		}
+		f.submit = func(context.Context, proposer.Batch) (proposer.Answer, error) {
+			return proposer.Answer{Results: make([]locktable.Result, 1)}, nil
+		}
+		s := f.services()
+		for next, change := range map[string]func(){
+			"another": func() { f.leaderIs("n3") },
+			"itself":  func() { f.leaderIs(""); f.leads.Store(true) },
+		} {
+			f.leaderIs("n2")
+			begin := time.Now()
+			var all sync.WaitGroup
+			for range forwardsInFlight + 1 { // the last one waits behind
+				all.Go(func() {
+					if _, err := s.bring(t.Context(), releaseCall(1)); err != nil {
+						t.Errorf("%s: %v", next, err)
+					}
+				})
+				synctest.Wait()
+			}
+			time.Sleep(600 * time.Millisecond)
+			change()
+			all.Wait()
+			if took := time.Since(begin); took > 800*time.Millisecond {
+				t.Errorf("%s: it took %v", next, took)
+			}
+			f.leads.Store(false)
+		}
+	})
+}
+
 // HF-9.1: one marker serves all reads that arrived before it was sent, and none that came later.
 func TestReadsShareMarkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
