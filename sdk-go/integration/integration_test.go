@@ -168,14 +168,16 @@ func TestLocks(t *testing.T) {
 	})
 
 	t.Run("a lease ends without renewal", func(t *testing.T) {
-		h := acquire(t, c.Lock("leased"), holdfast.WithLease(700*time.Millisecond))
-		for range 4 {
-			time.Sleep(300 * time.Millisecond) // the lease is real time
-			if err := h.Renew(soon(t)); err != nil {
-				t.Fatal(err)
-			}
+		const lease = 5 * time.Second
+		start := time.Now()
+		h := acquire(t, c.Lock("leased"), holdfast.WithLease(lease))
+		if err := h.Renew(soon(t)); err != nil {
+			t.Fatal(err)
 		}
 		next := acquire(t, other.Lock("leased"))
+		if took := time.Since(start); took < lease {
+			t.Errorf("granted again after %v", took)
+		}
 		if h.LostReason() != holdfast.LostExpired {
 			t.Errorf("granted again while its holder trusts it: %q", h.LostReason())
 		}
@@ -200,33 +202,7 @@ func TestLocks(t *testing.T) {
 		}
 	})
 
-	t.Run("deadlock", func(t *testing.T) {
-		var wg sync.WaitGroup
-		var runs atomic.Int32
-		for i, cl := range []*holdfast.Client{c, other} {
-			first, second := fmt.Sprint("dead/", i), fmt.Sprint("dead/", 1-i)
-			wg.Go(func() {
-				err := cl.Run(soon(t), func(ctx context.Context) error {
-					runs.Add(1)
-					if _, err := cl.Lock(first).Acquire(ctx); err != nil {
-						return err
-					}
-					time.Sleep(100 * time.Millisecond) // time for the other to do the same
-					_, err := cl.Lock(second).Acquire(ctx)
-					return err
-				})
-				if err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		resolved, err := c.Admin().Deadlocks(soon(t), 10)
-		if err != nil || runs.Load() > 2 && len(resolved) == 0 {
-			t.Error(runs.Load(), resolved, err)
-		}
-	})
-
+	t.Run("deadlock", func(t *testing.T) { testDeadlock(t, c, other) })
 	t.Run("bad names", func(t *testing.T) {
 		for _, name := range []string{"", "a//b", "/a", "a/../b"} {
 			_, err := c.Lock(name).Acquire(soon(t))
@@ -238,6 +214,51 @@ func TestLocks(t *testing.T) {
 	t.Run("seeing", func(t *testing.T) { testSeeing(t, c, other) })
 	t.Run("election", func(t *testing.T) { testElection(t, c, other) })
 	t.Run("detached", func(t *testing.T) { testDetached(t, c) })
+}
+
+// testDeadlock makes two lines of work meet crosswise: on its first run each holds its first lock
+// before either asks for its second.
+func testDeadlock(t *testing.T, c, other *holdfast.Client) {
+	before, err := c.Admin().Deadlocks(soon(t), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var runs, victims atomic.Int32
+	holds := []chan struct{}{make(chan struct{}), make(chan struct{})}
+	for i, cl := range []*holdfast.Client{c, other} {
+		first, second := fmt.Sprint("dead/", i), fmt.Sprint("dead/", 1-i)
+		meet := sync.OnceFunc(func() {
+			close(holds[i])
+			select {
+			case <-holds[1-i]:
+			case <-soon(t).Done():
+				t.Error("the other did not get its first lock")
+			}
+		})
+		wg.Go(func() {
+			err := cl.Run(soon(t), func(ctx context.Context) error {
+				runs.Add(1)
+				if _, err := cl.Lock(first).Acquire(ctx); err != nil {
+					return err
+				}
+				meet()
+				_, err := cl.Lock(second).Acquire(ctx)
+				if errors.Is(err, holdfast.ErrDeadlockVictim) {
+					victims.Add(1)
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	resolved, err := c.Admin().Deadlocks(soon(t), 10)
+	if err != nil || runs.Load() != 3 || victims.Load() != 1 || len(resolved) != len(before)+1 {
+		t.Errorf("%d runs, %d victims, resolved %+v, %v", runs.Load(), victims.Load(), resolved, err)
+	}
 }
 
 func testSeeing(t *testing.T, c, other *holdfast.Client) {
