@@ -42,6 +42,7 @@ type member struct {
 type recorder struct {
 	mu       sync.Mutex
 	applied  []Applied
+	deaf     bool // remembers no more entries
 	leading  []uint64
 	leads    bool
 	restored int
@@ -53,7 +54,16 @@ func (r *recorder) Applied(a Applied) {
 	if a.Restored {
 		r.restored++
 	}
-	r.applied = append(r.applied, a)
+	if !r.deaf {
+		r.applied = append(r.applied, a)
+	}
+}
+
+// forget what was applied, and what will be.
+func (r *recorder) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.applied, r.deaf = nil, true
 }
 
 func (r *recorder) Leading(term uint64) {
