@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -214,6 +216,7 @@ func TestLocks(t *testing.T) {
 	t.Run("seeing", func(t *testing.T) { testSeeing(t, c, other) })
 	t.Run("election", func(t *testing.T) { testElection(t, c, other) })
 	t.Run("detached", func(t *testing.T) { testDetached(t, c) })
+	t.Run("detached wait", func(t *testing.T) { testDetachedWait(t, srv.URL(), c) })
 }
 
 // testDeadlock makes two lines of work meet crosswise: on its first run each holds its first lock
@@ -376,6 +379,72 @@ func testDetached(t *testing.T, c *holdfast.Client) {
 	_, err = c.ReleaseDetached(soon(t), d.ID)
 	if !errors.Is(err, holdfast.ErrNotHolder) && !errors.Is(err, holdfast.ErrSessionExpired) {
 		t.Fatal(err)
+	}
+}
+
+// wires is a dialer that can break the connections it made.
+type wires struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (w *wires) transport() http.RoundTripper {
+	return &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.conns = append(w.conns, conn)
+		return conn, err
+	}}
+}
+
+func (w *wires) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, conn := range w.conns {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}
+	w.conns = nil
+}
+
+// testDetachedWait breaks the connection over which a wait goes (HF-4.12).
+func testDetachedWait(t *testing.T, url string, c *holdfast.Client) {
+	h := acquire(t, c.Lock("alone"))
+	w := &wires{}
+	cl := client(t, holdfast.Endpoints(url), holdfast.WithTransport(w.transport))
+	got := make(chan *holdfast.Detached, 1)
+	go func() {
+		d, err := cl.AcquireDetached(soon(t), cl.Lock("alone"))
+		if err != nil {
+			t.Error(err)
+		}
+		got <- d
+	}()
+	var waits uint64 // the session of who waits
+	another := func() bool {
+		info, err := c.GetLock(soon(t), "alone")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(info.Waiters) == 0 || info.Waiters[0].SessionID == waits {
+			return false
+		}
+		waits = info.Waiters[0].SessionID
+		return true
+	}
+	waitFor(t, another)
+	w.cut()
+	waitFor(t, another)
+	release(t, h)
+	if d := <-got; d != nil {
+		if d.SessionID != waits {
+			t.Errorf("granted to session %d, and %d waited", d.SessionID, waits)
+		}
+		if _, err := cl.ReleaseDetached(soon(t), d.ID); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
