@@ -20,7 +20,7 @@ func TestTranscripts(t *testing.T) { runTranscripts(t, &plain{}) }
 // HF-6.2, HF-10.5: a table that is written and read back after every entry answers the same.
 func TestTranscriptsThroughSnapshots(t *testing.T) {
 	if *update {
-		t.Skip("the outputs are those of TestTranscripts")
+		return // TestTranscripts writes them
 	}
 	runTranscripts(t, &reloaded{})
 }
