@@ -3,7 +3,6 @@ package holdfast
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,84 +168,6 @@ func TestLostOpenSessionLeavesOneSession(t *testing.T) {
 	})
 }
 
-// HF-7.5, HF-11.6: a wait ends by an event.
-func TestWaitIsEndedByAnEvent(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, c *Client) {
-		h := must[*Handle](t)(c.Lock("a").Acquire(t.Context()))
-		got := acquireLater(c, "a")
-		synctest.Wait()
-		calls := f.count("Execute")
-		_ = h.Release(t.Context())
-		r := <-got
-		if r.err != nil || r.h.Token() <= h.Token() {
-			t.Fatalf("%v", r.err)
-		}
-		if n := f.count("Execute"); n != calls+1 {
-			t.Fatalf("%d calls for one release: somebody polls", n-calls)
-		}
-	})
-}
-
-// A stream that breaks while a wait ends is resumed at its cursor.
-func TestBrokenStreamIsResumed(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, c *Client) {
-		h := must[*Handle](t)(c.Lock("a").Acquire(t.Context()))
-		got := acquireLater(c, "a")
-		synctest.Wait()
-		f.setDown("n1", true)
-		f.breakStreams()
-		time.Sleep(500 * time.Millisecond)
-		f.releaseAtServer(h.GrantID())
-		f.setDown("n1", false)
-		if r := <-got; r.err != nil {
-			t.Fatal(r.err)
-		}
-	})
-}
-
-// After COMPACTED the ids that wait are repeated, and grants that ended meanwhile are found out.
-func TestCompactedStreamIsRepaired(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, c *Client) {
-		h := must[*Handle](t)(c.Lock("a").Acquire(t.Context()))
-		other := must[*Handle](t)(c.Lock("b").Acquire(t.Context()))
-		got := acquireLater(c, "a")
-		synctest.Wait()
-		f.setDown("n1", true)
-		f.compact()
-		f.breakStreams()
-		time.Sleep(500 * time.Millisecond)
-		f.releaseAtServer(h.GrantID())
-		f.revoke(other.GrantID(), "")
-		f.setDown("n1", false)
-		if r := <-got; r.err != nil {
-			t.Fatal(r.err)
-		}
-		<-other.Lost()
-		if other.LostReason() != LostRevoked {
-			t.Fatal(other.LostReason())
-		}
-	})
-}
-
-// A stream that goes silent without breaking is taken for dead.
-func TestSilentStreamIsReplaced(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, c *Client) {
-		h := must[*Handle](t)(c.Lock("a").Acquire(t.Context()))
-		f.on(func(k call) fault { return fault{hang: k.method == "Events" && k.n == 2} })
-		f.breakStreams()
-		got := acquireLater(c, "a")
-		time.Sleep(time.Second)
-		f.releaseAtServer(h.GrantID())
-		start := time.Now()
-		if r := <-got; r.err != nil {
-			t.Fatal(r.err)
-		}
-		if took := time.Since(start); took > 2*streamSilenceMax {
-			t.Fatalf("took %v", took)
-		}
-	})
-}
-
 // HF-4.9: a wait whose context ends is cancelled at the server.
 func TestCancelledWaitLeavesTheQueue(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake, c *Client) {
@@ -346,74 +267,6 @@ func TestWaitLimitWithoutAServer(t *testing.T) {
 	})
 }
 
-func TestConcurrentCallsTravelTogether(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, c *Client) {
-		_ = must[*Handle](t)(c.Lock("b").Acquire(t.Context())).Release(t.Context())
-		flying, most := 0, 0
-		f.on(func(k call) fault {
-			if k.method != "Execute" {
-				return fault{}
-			}
-			flying++
-			most = max(most, flying)
-			return fault{after: 10 * time.Millisecond, then: func() { flying-- }}
-		})
-		before := f.count("Execute")
-		var wg sync.WaitGroup
-		for i := range 2000 {
-			wg.Go(func() {
-				h, err := c.Lock(name(i)).Acquire(t.Context())
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				_ = h.Release(t.Context())
-			})
-		}
-		wg.Wait()
-		if n := f.count("Execute") - before; n > 40 {
-			t.Errorf("4000 operations took %d calls", n)
-		}
-		if most > inFlightMost {
-			t.Errorf("%d batches in flight", most)
-		}
-		f.checkWindow()
-		if f.held() != 0 {
-			t.Fatal("still held")
-		}
-	})
-}
-
-// One malformed request does not spoil the batch it travels in.
-func TestBadRequestFailsAlone(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, c *Client) {
-		_ = must[*Handle](t)(c.Lock("b").Acquire(t.Context())).Release(t.Context())
-		f.on(func(call) fault { return fault{after: 10 * time.Millisecond} })
-		var wg sync.WaitGroup
-		errs := make([]error, 20)
-		for i := range errs {
-			wg.Go(func() {
-				n := name(i)
-				if i == 13 {
-					n = ""
-				}
-				_, errs[i] = c.Lock(n).Acquire(t.Context())
-			})
-		}
-		wg.Wait()
-		for i, err := range errs {
-			if i != 13 && err != nil {
-				t.Errorf("%d: %v", i, err)
-			}
-		}
-		wantErr(t, errs[13], ErrInvalidName)
-		var e *Error
-		if errors.As(errs[13], &e); e.Field != "claims[0].name" {
-			t.Errorf("field %q", e.Field)
-		}
-	})
-}
-
 // HF-11.9.
 func TestCloseReleasesWhatIsHeld(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake, c *Client) {
@@ -497,6 +350,13 @@ func TestConvert(t *testing.T) {
 		}
 		if err := a.Downgrade(t.Context()); err != nil || a.Claims()[0].Mode != Shared {
 			t.Fatal(err, a.Claims())
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		calls := f.count("Execute")
+		wantErr(t, a.Upgrade(ended), context.Canceled)
+		if f.count("Execute") != calls {
+			t.Error("it was sent for a caller who has gone")
 		}
 	})
 }

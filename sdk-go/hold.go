@@ -324,6 +324,9 @@ func (h *Handle) convert(ctx context.Context, name string, mode Mode, drop bool,
 	if lost := h.Check(); lost != nil {
 		return lost
 	}
+	if reasonOf(o.err) == ReasonWaitLimitReached && !cfg.hasLimit && ctx.Err() == nil {
+		return h.convert(ctx, name, mode, drop, opts) // the longest wait the service allows has passed
+	}
 	return o.err
 }
 

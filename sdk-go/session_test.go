@@ -300,6 +300,22 @@ func TestEndlessWaitOutlivesTheServersLimit(t *testing.T) {
 	})
 }
 
+func TestEndlessConversionOutlivesTheServersLimit(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, c *Client) {
+		a := must[*Handle](t)(c.Lock("a").Shared().Acquire(t.Context()))
+		b := must[*Handle](t)(c.Lock("a").Shared().Acquire(t.Context()))
+		done := make(chan error, 1)
+		go func() { done <- a.Upgrade(t.Context()) }()
+		synctest.Wait()
+		f.endWaits(v1.Outcome_OUTCOME_WAIT_LIMIT_REACHED)
+		synctest.Wait()
+		_ = b.Release(t.Context())
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestCallersWaitForOneSession(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake, c *Client) {
 		f.on(func(k call) fault {
