@@ -23,13 +23,13 @@ type Waiters interface {
 // parks tells whether an operation may wait. An acquire without a session counts as one that does:
 // if its call breaks off the node must cancel it, and those who wait are looked after.
 func parks(op *v1.Operation) bool {
-	switch o := op.GetOperation().(type) {
-	case *v1.Operation_Acquire:
-		return o.Acquire.GetSessionId() == 0 || o.Acquire.GetWait().AsDuration() > 0
-	case *v1.Operation_Convert:
-		return o.Convert.GetWait().AsDuration() > 0
-	}
-	return false
+	acquire := op.GetAcquire()
+	return waits(op) || acquire != nil && acquire.GetSessionId() == 0
+}
+
+// waits tells whether an operation has time to wait.
+func waits(op *v1.Operation) bool {
+	return op.GetAcquire().GetWait().AsDuration() > 0 || op.GetConvert().GetWait().AsDuration() > 0
 }
 
 // withNonce gives an acquire without a session a nonce if it has none, so that it can be tried
@@ -60,7 +60,8 @@ func (s *Services) await(ctx context.Context, op *v1.Operation) (*v1.OperationRe
 		if detail == nil {
 			return result, nil
 		}
-		if detail.GetReason() == v1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN && time.Since(start) > pauseMost {
+		if waits(op) && detail.GetReason() == v1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN &&
+			time.Since(start) > pauseMost {
 			// It waited for some time before it broke: patience begins anew.
 			r.until = time.Now().Add(patience)
 		}

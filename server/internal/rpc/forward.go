@@ -143,19 +143,23 @@ func (s *Services) sendForward(batch []*forwarded) []*peerv1.Reply {
 const lookEvery = 50 * time.Millisecond
 
 // whileLeading gives a context, for a call to the leader, that ends also when another node leads: a
-// leader that hangs does not hold up what the next one could do.
+// leader that hangs does not hold up what the next one could do. One that does not hang has the time
+// between two looks to say what became of the call.
 func (s *Services) whileLeading(ctx context.Context, addr string) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
+	moved := false
 	var look func()
 	look = func() {
-		_, now := s.otherLeader()
-		switch {
-		case ctx.Err() != nil:
-		case now != "" && now != addr, s.Proposer.Leads():
-			cancel()
-		default:
-			time.AfterFunc(lookEvery, look)
+		if ctx.Err() != nil {
+			return
 		}
+		if moved {
+			cancel()
+			return
+		}
+		_, now := s.otherLeader()
+		moved = now != "" && now != addr || s.Proposer.Leads()
+		time.AfterFunc(lookEvery, look)
 	}
 	time.AfterFunc(lookEvery, look) // mostly the call has ended by then
 	return ctx

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	peerv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/peer/v1"
 	"github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/peer/v1/peerv1connect"
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
@@ -25,6 +27,7 @@ type follower struct {
 	leader  atomic.Value // knownLeader
 	submit  func(context.Context, proposer.Batch) (proposer.Answer, error)
 	forward func(context.Context, *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error)
+	await   func(context.Context) error // nil means that everything is granted at once
 }
 
 // knownLeader is what a node knows of the leader, and since when.
@@ -59,7 +62,12 @@ func (f *follower) Forward(ctx context.Context, r *peerv1.ForwardRequest) (*peer
 	return f.forward(ctx, r)
 }
 
-func (f *follower) Await(context.Context, *peerv1.AwaitRequest) (*peerv1.AwaitResponse, error) {
+func (f *follower) Await(ctx context.Context, _ *peerv1.AwaitRequest) (*peerv1.AwaitResponse, error) {
+	if f.await != nil {
+		if err := f.await(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return &peerv1.AwaitResponse{Reply: &peerv1.AwaitResponse_Acquire{Acquire: &v1.AcquireResponse{}}}, nil
 }
 func (f *follower) ReadIndex(context.Context, *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
@@ -360,6 +368,32 @@ func TestForwardsDoNotWaitForALeaderThatHangs(t *testing.T) {
 				t.Errorf("%s: it took %v", next, took)
 			}
 			f.leads.Store(false)
+		}
+	})
+}
+
+// HF-10.2: only a call that waits may take longer than 2 s when its leader is lost: what it waited is
+// not held against it.
+func TestCallsThatDoNotWaitKeepToTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &follower{}
+		f.await = func(context.Context) error {
+			time.AfterFunc(time.Second, func() { f.leaderIs("") })
+			time.Sleep(1900 * time.Millisecond)
+			return errors.New("no answer to a ping")
+		}
+		s := f.services()
+		for wait, most := range map[time.Duration]time.Duration{0: patience, time.Minute: time.Second + patience} {
+			f.leaderIs("n2")
+			begin := time.Now()
+			_, err := s.await(t.Context(), &v1.Operation{Operation: &v1.Operation_Acquire{Acquire: &v1.AcquireRequest{
+				Name: "a", Wait: durationpb.New(wait),
+			}}})
+			took := time.Since(begin)
+			if got := reasonOf(t, err); got != v1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN ||
+				took > most || took < most-pauseMost {
+				t.Errorf("wait %v: %v after %v", wait, got, took)
+			}
 		}
 	})
 }
