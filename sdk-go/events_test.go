@@ -69,6 +69,7 @@ func TestCompactedStreamIsRepaired(t *testing.T) {
 func TestSilentStreamIsReplaced(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake, c *Client) {
 		h := must[*Handle](t)(c.Lock("a").Acquire(t.Context()))
+		synctest.Wait()
 		f.on(func(k call) fault { return fault{hang: k.method == "Events" && k.n == 2} })
 		f.breakStreams()
 		got := acquireLater(c, "a")

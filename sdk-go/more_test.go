@@ -22,6 +22,7 @@ func TestNamesAreResolvedAgainAfterFailures(t *testing.T) {
 		c.transport.newHTTP = func(bool) http.RoundTripper { made.Add(1); return f.transport() }
 		defer f.stop(c)
 		must[*Handle](t)(c.Lock("a").Acquire(t.Context()))
+		synctest.Wait() // for the stream to be open
 		if n := made.Load(); n != 0 {
 			t.Fatalf("%d connections were given up without a failure", n)
 		}
