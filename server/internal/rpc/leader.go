@@ -161,10 +161,9 @@ func (s *Services) submitError(err error) *v1.Error {
 
 func unknownOutcome(err error) *v1.Error {
 	why := "it was proposed and not answered in time"
-	if err != nil {
-		if text, ok := strings.CutPrefix(err.Error(), proposer.ErrOutcomeUnknown.Error()+": "); ok {
-			why = text
-		}
+	mark := proposer.ErrOutcomeUnknown.Error() + ": "
+	if err != nil && strings.HasPrefix(err.Error(), mark) {
+		why = strings.ReplaceAll(err.Error(), mark, "") // the log says it, too
 	}
 	return fail(v1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN, why)
 }

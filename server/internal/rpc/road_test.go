@@ -431,3 +431,16 @@ func TestReadsShareMarkers(t *testing.T) {
 		}
 	})
 }
+
+func TestUnknownOutcomesAreCalledThatOnce(t *testing.T) {
+	lost := errors.New("outcome unknown: leadership lost") // as the log says it
+	for want, err := range map[string]error{
+		"leadership lost":                          fmt.Errorf("%w: %w", proposer.ErrOutcomeUnknown, lost),
+		"it was proposed and not answered in time": proposer.ErrOutcomeUnknown,
+	} {
+		want = "the command may or may not have taken effect: " + want
+		if got := unknownOutcome(err).GetMessage(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
