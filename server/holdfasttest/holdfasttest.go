@@ -218,11 +218,18 @@ func (c *Cluster) Follower() *Server {
 	return nil
 }
 
-// WaitReady waits until all servers that run are ready and vote.
+// WaitReady waits until all servers are ready and vote, and each knows that of all.
 func (c *Cluster) WaitReady() {
 	c.t.Helper()
 	for _, s := range c.servers {
-		waitUntil(c.t, s.NodeID()+" is not ready", func() bool { return s.server.Ready() && s.server.Votes() })
+		waitUntil(c.t, s.NodeID()+" is not ready", func() bool {
+			for _, other := range c.servers {
+				if !s.server.SeesVoter(other.NodeID()) {
+					return false
+				}
+			}
+			return s.server.Ready()
+		})
 	}
 }
 

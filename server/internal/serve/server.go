@@ -259,8 +259,8 @@ func (s *Server) ClusterID() string { return s.node.ClusterID() }
 // Leads tells whether the node leads.
 func (s *Server) Leads() bool { return s.proposer.Leads() }
 
-// Votes tells whether the node is a voter of its cluster, as far as it knows.
-func (s *Server) Votes() bool { return members{s}.isVoter(s.node.ID()) }
+// SeesVoter tells whether a node is a voter of the cluster, as far as this one knows.
+func (s *Server) SeesVoter(node string) bool { return members{s}.isVoter(node) }
 
 // Ready tells whether the node can serve: it knows a leader, and its own state is not far behind.
 func (s *Server) Ready() bool { return s.unready() == "" }
