@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -156,8 +155,11 @@ func write(out io.Writer, reasons []reason) error {
 }
 
 func happened(r reason) string {
-	if slices.Contains([]string{"OUTCOME_UNKNOWN", "INTERNAL"}, r.name) {
+	switch r.name {
+	case "OUTCOME_UNKNOWN", "INTERNAL":
 		return "unknown"
+	case "SESSION_EXPIRED", "SESSION_NOT_FOUND", "STALE_REQUEST":
+		return "not now; an earlier try may have"
 	}
 	return "no"
 }
