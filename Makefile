@@ -62,7 +62,7 @@ lint: .bin/golangci-lint $(BUF) ## golangci-lint on every module, buf lint and f
 	@for module in $(MODULES) tools/project; do \
 		echo "== $$module"; \
 		work=$$([[ $$module == tools/* ]] && echo off || echo $(ROOT)/go.work); \
-		(cd $$module && GOWORK=$$work $(ROOT)/.bin/golangci-lint run --config $(ROOT)/.golangci.yml ./...); \
+		(cd $$module && GOWORK=$$work $(ROOT)/.bin/golangci-lint run --allow-parallel-runners --config $(ROOT)/.golangci.yml ./...); \
 	done
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
