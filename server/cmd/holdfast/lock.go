@@ -61,8 +61,8 @@ command, are not under the lock.`,
 			return a.lock(cmd.Context(), args[0], args[1:], f, killAfter)
 		},
 	}
-	f.register(cmd, "how long to wait for it (default: until it is got; 0: try once)")
-	cmd.Flags().Lookup("wait").DefValue = ""
+	f.register(cmd, "how long to wait for it; 0: try once (default until it is got)")
+	cmd.Flags().Lookup("wait").DefValue = "0s" // the usage says it in words
 	cmd.Flags().DurationVar(&killAfter, "kill-after", killAfter,
 		"time between TERM and KILL when the lock is lost (at most a third of ttl or lease)")
 	return cmd

@@ -83,7 +83,7 @@ func (e *StartError) Hint() string {
 	case UnknownFormat:
 		return "start it with the version of holdfast that wrote it, or a newer one"
 	}
-	return "check that it exists, is writable, and has room"
+	return "check that it exists, that this user may use it, and that the disk has room"
 }
 
 // damage is an error after which what is on the disk cannot be trusted.
