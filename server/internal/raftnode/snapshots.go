@@ -57,6 +57,9 @@ func (n *Node) Snapshot(ctx context.Context) error {
 	go func() { done <- n.snapshot() }()
 	select {
 	case err := <-done:
+		if errors.Is(err, raft.ErrRaftShutdown) {
+			return ErrStopped
+		}
 		return err
 	case <-n.stopped:
 		return ErrStopped
