@@ -57,9 +57,6 @@ func (n *Node) Snapshot(ctx context.Context) error {
 	go func() { done <- n.snapshot() }()
 	select {
 	case err := <-done:
-		if errors.Is(err, raft.ErrRaftShutdown) {
-			return ErrStopped
-		}
 		return err
 	case <-n.stopped:
 		return ErrStopped
@@ -82,6 +79,9 @@ func (n *Node) snapshot() error {
 		return err
 	}
 	err := n.raft.Snapshot().Error()
+	if errors.Is(err, raft.ErrRaftShutdown) {
+		return ErrStopped
+	}
 	if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return err
 	}
