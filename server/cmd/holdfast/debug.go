@@ -97,7 +97,7 @@ func (a *app) recordJSON(r raftnode.LogRecord) error {
 	if r.Entry != nil {
 		out.Stamp, out.Version = r.Entry.Stamp, r.Entry.Version
 		for _, c := range r.Entry.Commands {
-			out.Commands = append(out.Commands, command{reflect.TypeOf(c).Name(), c})
+			out.Commands = append(out.Commands, command{reflect.TypeOf(c).Elem().Name(), c})
 		}
 	}
 	if r.Err != nil {
@@ -113,7 +113,7 @@ func (a *app) recordJSON(r raftnode.LogRecord) error {
 
 // commandText shows the fields of a command that are not zero: Release Session=1 Grant=17.
 func commandText(c locktable.Command) string {
-	v := reflect.ValueOf(c)
+	v := reflect.ValueOf(c).Elem()
 	return v.Type().Name() + fieldsText(v)
 }
 

@@ -4,7 +4,7 @@ package locktable
 const implicitRequest = 1
 
 // acquire asks for claims (HF-4).
-func (t *Table) acquire(c Acquire) {
+func (t *Table) acquire(c *Acquire) {
 	if c.Session == 0 {
 		t.acquireAlone(c)
 		return
@@ -17,11 +17,11 @@ func (t *Table) acquire(c Acquire) {
 	if t.seen(s, &c.Caller, digest, waitAnswer) {
 		return
 	}
-	t.arrive(s, &c, digest)
+	t.arrive(s, c, digest)
 }
 
 // acquireAlone opens an implicit session for an acquire, or finds it by its nonce (HF-4.12).
-func (t *Table) acquireAlone(c Acquire) {
+func (t *Table) acquireAlone(c *Acquire) {
 	key := nonceKey{acquire: true, principal: c.Principal, namespace: c.Namespace, nonce: c.Nonce}
 	digest := digestOf(c)
 	if n := t.nonces[key]; c.Nonce != "" && n != nil {
@@ -38,8 +38,9 @@ func (t *Table) acquireAlone(c Acquire) {
 	if c.Nonce != "" {
 		t.remember(key, s, digest)
 	}
-	c.Session, c.Request, c.Acked = s.id, implicitRequest, 0
-	t.arrive(s, &c, digest)
+	named := *c
+	named.Session, named.Request, named.Acked = s.id, implicitRequest, 0
+	t.arrive(s, &named, digest)
 	t.endImplicit(s, Closed, "")
 	t.sessionIs(s)
 	if !s.alive() {

@@ -141,7 +141,7 @@ func (t *Table) dropAnswers(s *session) {
 }
 
 // cancel ends a wait (HF-4.9). If it never came it will be cancelled when it comes.
-func (t *Table) cancel(c Cancel) {
+func (t *Table) cancel(c *Cancel) {
 	if c.Session == 0 {
 		t.cancelByNonce(c)
 		return
@@ -177,7 +177,7 @@ func (t *Table) cancelRequest(s *session, id uint64) {
 }
 
 // cancelByNonce cancels an acquire without a session (HF-4.12).
-func (t *Table) cancelByNonce(c Cancel) {
+func (t *Table) cancelByNonce(c *Cancel) {
 	key := nonceKey{acquire: true, principal: c.Principal, namespace: c.Namespace, nonce: c.Nonce}
 	n := t.nonces[key]
 	switch {

@@ -238,16 +238,16 @@ func (t *Table) settle(sp *space) (cut bool) {
 // they lived before the rise (HF-2.8).
 func (t *Table) renewNamed(c Command) {
 	switch c := c.(type) {
-	case OpenSession:
+	case *OpenSession:
 		key := nonceKey{principal: c.Principal, namespace: c.Namespace, nonce: c.Nonce}
 		if n := t.nonces[key]; n != nil && c.Nonce != "" {
 			t.raiseIfAlive(n.session, c.Principal)
 		}
-	case RenewSession:
+	case *RenewSession:
 		t.raiseIfAlive(c.Session, c.Principal)
-	case CloseSession:
+	case *CloseSession:
 		t.raiseIfAlive(c.Session, c.Principal)
-	case Acquire:
+	case *Acquire:
 		if c.Session != 0 {
 			t.raiseIfAlive(c.Session, c.Principal)
 			return
@@ -256,14 +256,14 @@ func (t *Table) renewNamed(c Command) {
 		if n := t.nonces[key]; n != nil && c.Nonce != "" {
 			t.raiseIfAlive(n.session, c.Principal)
 		}
-	case Release:
+	case *Release:
 		t.raiseNamed(&c.Caller, c.Grant)
-	case Convert:
+	case *Convert:
 		t.raiseNamed(&c.Caller, c.Grant)
-	case Renew:
+	case *Renew:
 		t.raiseNamed(&c.Caller, c.Grant)
 		t.renewEarly(c)
-	case Cancel:
+	case *Cancel:
 		if c.Session != 0 {
 			t.raiseIfAlive(c.Session, c.Principal)
 			return
@@ -299,7 +299,7 @@ func (t *Table) sessionOf(c *Caller, id GrantID) *session {
 }
 
 // renewEarly renews the lease that an authorised first Renew names.
-func (t *Table) renewEarly(c Renew) {
+func (t *Table) renewEarly(c *Renew) {
 	s := t.sessionOf(&c.Caller, c.Grant)
 	if s == nil || !s.alive() || s.principal != c.Principal {
 		return

@@ -10,9 +10,9 @@ import (
 func opened(b *testing.B, n int) *Table {
 	b.Helper()
 	t := New()
-	batch := Batch{Index: 1, Version: 1, Commands: []Command{Bootstrap{ClusterID: "bench"}}}
+	batch := Batch{Index: 1, Version: 1, Commands: []Command{&Bootstrap{ClusterID: "bench"}}}
 	for range n {
-		batch.Commands = append(batch.Commands, OpenSession{Namespace: DefaultNamespace, TTL: 86_400_000})
+		batch.Commands = append(batch.Commands, &OpenSession{Namespace: DefaultNamespace, TTL: 86_400_000})
 	}
 	t.Apply(batch)
 	return t
@@ -35,7 +35,7 @@ func BenchmarkApplyUncontended(b *testing.B) {
 			for n := 0; n < b.N; n += len(batch.Commands) {
 				index++
 				for i := range batch.Commands {
-					batch.Commands[i] = Acquire{
+					batch.Commands[i] = &Acquire{
 						Caller: Caller{Session: 1, Request: acks + uint64(i) + 1, Acked: acks},
 						Claims: []Claim{{names[i], X}},
 					}
@@ -45,7 +45,7 @@ func BenchmarkApplyUncontended(b *testing.B) {
 				acks += uint64(len(batch.Commands))
 				index++
 				for i := range batch.Commands {
-					batch.Commands[i] = Release{
+					batch.Commands[i] = &Release{
 						Caller: Caller{Session: 1, Request: acks + uint64(i) + 1, Acked: acks},
 						Grant:  results[i].Grant.ID,
 					}
@@ -65,7 +65,7 @@ func fill(t *Table, n int) uint64 {
 		index++
 		batch := Batch{Index: index, Version: 1}
 		for ; at < n && len(batch.Commands) < 1000; at++ {
-			batch.Commands = append(batch.Commands, Acquire{
+			batch.Commands = append(batch.Commands, &Acquire{
 				Caller: Caller{Session: SessionID(at%64 + 1)},
 				Claims: []Claim{{fmt.Sprintf("tenants/%d/rows/%d", at%1000, at), X}},
 			})
@@ -81,8 +81,8 @@ func BenchmarkApplyHandOff(b *testing.B) {
 	for _, waiters := range []int{2, 64, 1000} {
 		b.Run(fmt.Sprintf("waiters=%d", waiters), func(b *testing.B) {
 			t := opened(b, waiters)
-			ask := func(s SessionID) Acquire {
-				return Acquire{Caller: Caller{Session: s}, Claims: []Claim{{"hot", X}}, WaitLimit: 86_400_000}
+			ask := func(s SessionID) *Acquire {
+				return &Acquire{Caller: Caller{Session: s}, Claims: []Claim{{"hot", X}}, WaitLimit: 86_400_000}
 			}
 			batch := Batch{Index: 2, Version: 1}
 			for s := range waiters {
@@ -94,7 +94,7 @@ func BenchmarkApplyHandOff(b *testing.B) {
 			b.ResetTimer()
 			for n := range b.N {
 				effects := t.Apply(Batch{Index: uint64(n + 3), Version: 1, Commands: []Command{
-					Release{Caller: Caller{Session: holder}, Grant: at.ID}, ask(holder),
+					&Release{Caller: Caller{Session: holder}, Grant: at.ID}, ask(holder),
 				}})
 				for _, e := range effects.Events {
 					if e.Kind == EventOutcome && e.Outcome == Granted {

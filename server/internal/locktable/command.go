@@ -32,7 +32,8 @@ type Batch struct {
 	Commands []Command
 }
 
-// Command is one change of the state. The types below are all there are.
+// Command is one change of the state. The types below are all there are, by pointer: an entry has one
+// piece of memory for all its commands of a kind. Nobody writes to a command once it is made.
 type Command interface{ command() }
 
 // Caller says on whose behalf a command is given and which request it is (HF-7.1).
@@ -142,20 +143,20 @@ type (
 	RaiseEpoch struct{ Epoch uint32 }
 )
 
-func (Bootstrap) command()     {}
-func (OpenSession) command()   {}
-func (RenewSession) command()  {}
-func (CloseSession) command()  {}
-func (Acquire) command()       {}
-func (Release) command()       {}
-func (Convert) command()       {}
-func (Renew) command()         {}
-func (Cancel) command()        {}
-func (RevokeGrant) command()   {}
-func (RevokeSession) command() {}
-func (SetLimits) command()     {}
-func (SetSemantics) command()  {}
-func (RaiseEpoch) command()    {}
+func (*Bootstrap) command()     {}
+func (*OpenSession) command()   {}
+func (*RenewSession) command()  {}
+func (*CloseSession) command()  {}
+func (*Acquire) command()       {}
+func (*Release) command()       {}
+func (*Convert) command()       {}
+func (*Renew) command()         {}
+func (*Cancel) command()        {}
+func (*RevokeGrant) command()   {}
+func (*RevokeSession) command() {}
+func (*SetLimits) command()     {}
+func (*SetSemantics) command()  {}
+func (*RaiseEpoch) command()    {}
 
 // Claim is a name and the mode in which it is asked for or held.
 type Claim struct {

@@ -3,7 +3,7 @@ package locktable
 import "sort"
 
 // convert changes one claim of a grant in place (HF-5.2).
-func (t *Table) convert(c Convert) {
+func (t *Table) convert(c *Convert) {
 	s := t.ofGrant(&c.Caller, c.Grant)
 	if s == nil {
 		return
@@ -32,10 +32,10 @@ func (t *Table) convert(c Convert) {
 		return
 	}
 	if claim.Mode.Covers(c.Mode) {
-		t.lower(s, &c, g, Claim{claim.Name, c.Mode}, claim.Mode == c.Mode, digest)
+		t.lower(s, c, g, Claim{claim.Name, c.Mode}, claim.Mode == c.Mode, digest)
 		return
 	}
-	t.arriveConversion(s, &c, g, Claim{claim.Name, c.Mode}, digest)
+	t.arriveConversion(s, c, g, Claim{claim.Name, c.Mode}, digest)
 }
 
 // claimToConvert finds the named claim that a conversion is about.

@@ -226,11 +226,11 @@ func digestOf(c Command) uint64 {
 	var room [256]byte
 	e := encoder(room[:0])
 	switch c := c.(type) {
-	case OpenSession:
+	case *OpenSession:
 		e.text("open")
 		e.int(c.TTL)
 		e.text(c.Metadata)
-	case Acquire:
+	case *Acquire:
 		e.text("acquire")
 		e.text(c.Owner)
 		e.claims(sortClaims(c.Claims))
@@ -245,10 +245,10 @@ func digestOf(c Command) uint64 {
 		if c.Session == 0 {
 			e.int(c.TTL)
 		}
-	case Release:
+	case *Release:
 		e.text("release")
 		e.int(int64(c.Grant))
-	case Convert:
+	case *Convert:
 		e.text("convert")
 		e.int(int64(c.Grant))
 		e.text(c.Name)
@@ -256,7 +256,7 @@ func digestOf(c Command) uint64 {
 		e.int(c.WaitLimit)
 		e.int(int64(c.Priority))
 		e.uint(uint64(c.OnDeadlock))
-	case Renew:
+	case *Renew:
 		e.text("renew")
 		e.int(int64(c.Grant))
 	}

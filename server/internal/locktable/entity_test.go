@@ -101,13 +101,13 @@ func TestSnapshotBesideApply(t *testing.T) {
 		index++
 		return table.Apply(Batch{Index: index, Stamp: Millis(index), Version: 1, Commands: commands})
 	}
-	apply(Bootstrap{ClusterID: "c"})
+	apply(&Bootstrap{ClusterID: "c"})
 	for range 10 {
-		apply(OpenSession{Namespace: DefaultNamespace, TTL: 3_600_000})
+		apply(&OpenSession{Namespace: DefaultNamespace, TTL: 3_600_000})
 	}
 	var grants []GrantID
 	for i := range 3 * snapshotChunk {
-		e := apply(Acquire{
+		e := apply(&Acquire{
 			Caller: Caller{Session: SessionID(i%10 + 1), Request: uint64(i/10 + 1)},
 			Claims: []Claim{{fmt.Sprintf("a/%d", i), X}}, LockDelay: 1000,
 		})
@@ -120,11 +120,11 @@ func TestSnapshotBesideApply(t *testing.T) {
 	for i, more := 0, true; more; i++ {
 		file, more = s.Next(file)
 		apply(
-			Release{Caller: Caller{Session: SessionID(i%10 + 1)}, Grant: grants[i]},
-			RevokeGrant{Grant: grants[len(grants)-1-i]},
-			OpenSession{Namespace: "other", TTL: 5000},
-			Acquire{Caller: Caller{Session: 1}, Claims: []Claim{{fmt.Sprintf("b/%d", i), S}}},
-			CloseSession{Session: SessionID(10 - i%3)},
+			&Release{Caller: Caller{Session: SessionID(i%10 + 1)}, Grant: grants[i]},
+			&RevokeGrant{Grant: grants[len(grants)-1-i]},
+			&OpenSession{Namespace: "other", TTL: 5000},
+			&Acquire{Caller: Caller{Session: 1}, Claims: []Claim{{fmt.Sprintf("b/%d", i), S}}},
+			&CloseSession{Session: SessionID(10 - i%3)},
 		)
 		if err := table.Check(); err != nil {
 			t.Fatal(err)
@@ -149,10 +149,10 @@ func TestSnapshotBesideApply(t *testing.T) {
 func TestRestoreRefusesDamage(t *testing.T) {
 	table := New()
 	table.Apply(Batch{Index: 1, Version: 1, Commands: []Command{
-		Bootstrap{ClusterID: "c"}, OpenSession{Namespace: DefaultNamespace, TTL: 60_000},
-		Acquire{Caller: Caller{Session: 1, Request: 1}, Claims: []Claim{{"a/b", X}}, Lease: 5000},
-		OpenSession{Namespace: DefaultNamespace, TTL: 60_000},
-		Acquire{Caller: Caller{Session: 2, Request: 1}, Claims: []Claim{{"a", S}}, WaitLimit: 5000},
+		&Bootstrap{ClusterID: "c"}, &OpenSession{Namespace: DefaultNamespace, TTL: 60_000},
+		&Acquire{Caller: Caller{Session: 1, Request: 1}, Claims: []Claim{{"a/b", X}}, Lease: 5000},
+		&OpenSession{Namespace: DefaultNamespace, TTL: 60_000},
+		&Acquire{Caller: Caller{Session: 2, Request: 1}, Claims: []Claim{{"a", S}}, WaitLimit: 5000},
 	}})
 	var file []byte
 	s := table.Snapshot()

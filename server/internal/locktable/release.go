@@ -15,7 +15,7 @@ func (t *Table) heldGrant(s *session, id GrantID) *grant {
 }
 
 // release takes one from the depth of a grant; at 0 it ends (HF-5.3).
-func (t *Table) release(c Release) {
+func (t *Table) release(c *Release) {
 	s := t.ofGrant(&c.Caller, c.Grant)
 	if s == nil {
 		return
@@ -46,7 +46,7 @@ func (t *Table) release(c Release) {
 }
 
 // renew raises the deadline of a lease (HF-2.5).
-func (t *Table) renew(c Renew) {
+func (t *Table) renew(c *Renew) {
 	s := t.ofGrant(&c.Caller, c.Grant)
 	if s == nil {
 		return
@@ -64,7 +64,7 @@ func (t *Table) renew(c Renew) {
 }
 
 // revokeGrant ends a grant on behalf of an operator, whoever holds it.
-func (t *Table) revokeGrant(c RevokeGrant) {
+func (t *Table) revokeGrant(c *RevokeGrant) {
 	g := t.grants[c.Grant]
 	if g == nil || g.isEnding() {
 		t.refuse(NotHolder)

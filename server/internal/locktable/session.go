@@ -3,7 +3,7 @@ package locktable
 import "sort"
 
 // openSession opens a session, or finds it by its nonce (HF-2.1, HF-7.4).
-func (t *Table) openSession(c OpenSession) {
+func (t *Table) openSession(c *OpenSession) {
 	key := nonceKey{principal: c.Principal, namespace: c.Namespace, nonce: c.Nonce}
 	digest := digestOf(c)
 	if n := t.nonces[key]; c.Nonce != "" && n != nil {
@@ -140,14 +140,14 @@ func (t *Table) ofGrant(c *Caller, id GrantID) *session {
 	return s
 }
 
-func (t *Table) renewSession(c RenewSession) {
+func (t *Table) renewSession(c *RenewSession) {
 	if s := t.named(c.Session, c.Principal); s != nil {
 		t.done()
 	}
 }
 
 // closeSession ends a session on behalf of its client (HF-2.3).
-func (t *Table) closeSession(c CloseSession) {
+func (t *Table) closeSession(c *CloseSession) {
 	s := t.named(c.Session, c.Principal)
 	if s == nil {
 		return
@@ -160,7 +160,7 @@ func (t *Table) closeSession(c CloseSession) {
 }
 
 // revokeSession ends a session on behalf of an operator.
-func (t *Table) revokeSession(c RevokeSession) {
+func (t *Table) revokeSession(c *RevokeSession) {
 	s := t.sessions[c.Session]
 	t.result.Session = c.Session
 	switch {

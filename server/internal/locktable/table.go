@@ -112,34 +112,34 @@ func (t *Table) complete() {
 
 func (t *Table) command(c Command) {
 	switch c := c.(type) {
-	case Bootstrap:
+	case *Bootstrap:
 		t.bootstrap(c)
-	case OpenSession:
+	case *OpenSession:
 		t.openSession(c)
-	case RenewSession:
+	case *RenewSession:
 		t.renewSession(c)
-	case CloseSession:
+	case *CloseSession:
 		t.closeSession(c)
-	case Acquire:
+	case *Acquire:
 		t.acquire(c)
-	case Release:
+	case *Release:
 		t.release(c)
-	case Convert:
+	case *Convert:
 		t.convert(c)
-	case Renew:
+	case *Renew:
 		t.renew(c)
-	case Cancel:
+	case *Cancel:
 		t.cancel(c)
-	case RevokeGrant:
+	case *RevokeGrant:
 		t.revokeGrant(c)
-	case RevokeSession:
+	case *RevokeSession:
 		t.revokeSession(c)
-	case SetLimits:
+	case *SetLimits:
 		t.g.limits = c.Limits
 		t.done()
-	case SetSemantics:
+	case *SetSemantics:
 		t.setSemantics(c)
-	case RaiseEpoch:
+	case *RaiseEpoch:
 		t.raiseEpoch(c)
 	}
 }
@@ -151,7 +151,7 @@ func (t *Table) refuse(why Refusal) {
 }
 
 // bootstrap names the history; a second one changes nothing.
-func (t *Table) bootstrap(c Bootstrap) {
+func (t *Table) bootstrap(c *Bootstrap) {
 	if t.g.clusterID == "" {
 		t.g.clusterID = c.ClusterID
 	}
@@ -159,7 +159,7 @@ func (t *Table) bootstrap(c Bootstrap) {
 }
 
 // setSemantics switches on a version that every member knows (HF-10.7).
-func (t *Table) setSemantics(c SetSemantics) {
+func (t *Table) setSemantics(c *SetSemantics) {
 	if c.Version < t.g.version || c.Version > Version {
 		t.refuse(InvalidVersion)
 		return
@@ -175,7 +175,7 @@ const (
 
 // raiseEpoch puts every later token above every earlier one of any history, and ends all sessions
 // (HF-6.2).
-func (t *Table) raiseEpoch(c RaiseEpoch) {
+func (t *Table) raiseEpoch(c *RaiseEpoch) {
 	if c.Epoch <= t.g.epoch || c.Epoch > epochMax {
 		t.refuse(InvalidEpoch)
 		return

@@ -115,57 +115,57 @@ func (s *script) read(w *words) locktable.Command {
 	switch w.verb {
 	case "open":
 		w.next() // the name that the next session will have, for readers
-		return locktable.OpenSession{
+		return &locktable.OpenSession{
 			Principal: w.text("principal", "alice"), Namespace: w.text("ns", locktable.DefaultNamespace),
 			TTL: cmp.Or(w.span("ttl"), 30_000), Metadata: w.text("meta", ""), Nonce: w.text("nonce", ""),
 		}
 	case "renew":
 		id := s.session(w, w.next())
-		return locktable.RenewSession{Principal: s.principal(w, id), Session: id}
+		return &locktable.RenewSession{Principal: s.principal(w, id), Session: id}
 	case "close":
 		id := s.session(w, w.next())
-		return locktable.CloseSession{
+		return &locktable.CloseSession{
 			Principal: s.principal(w, id), Session: id, Abandon: w.flag("abandon"),
 		}
 	case "acquire":
 		return s.acquire(w)
 	case "release":
 		caller, _ := s.caller(w)
-		return locktable.Release{Caller: caller, Grant: grant(w)}
+		return &locktable.Release{Caller: caller, Grant: grant(w)}
 	case "renew-lease":
 		caller, _ := s.caller(w)
-		return locktable.Renew{Caller: caller, Grant: grant(w)}
+		return &locktable.Renew{Caller: caller, Grant: grant(w)}
 	case "convert":
 		return s.convert(w)
 	case "cancel":
 		caller, _ := s.caller(w)
-		c := locktable.Cancel{Caller: caller}
+		c := &locktable.Cancel{Caller: caller}
 		if w.has("nonce") {
 			c.Namespace, c.Nonce = w.text("ns", locktable.DefaultNamespace), w.text("nonce", "")
 		}
 		return c
 	case "revoke":
-		return locktable.RevokeGrant{Grant: grant(w), Reason: w.rest()}
+		return &locktable.RevokeGrant{Grant: grant(w), Reason: w.rest()}
 	case "revoke-session":
-		return locktable.RevokeSession{Session: s.session(w, w.next()), Reason: w.rest()}
+		return &locktable.RevokeSession{Session: s.session(w, w.next()), Reason: w.rest()}
 	case "limits":
 		d := locktable.DefaultLimits
-		return locktable.SetLimits{Limits: locktable.Limits{
+		return &locktable.SetLimits{Limits: locktable.Limits{
 			WaitersPerName:       uint32(w.number("waiters", int64(d.WaitersPerName))),
 			GrantsPerSession:     uint32(w.number("grants", int64(d.GrantsPerSession))),
 			SessionsPerPrincipal: uint32(w.number("sessions", int64(d.SessionsPerPrincipal))),
 		}}
 	case "semantics":
-		return locktable.SetSemantics{Version: uint32(w.count(w.next()))}
+		return &locktable.SetSemantics{Version: uint32(w.count(w.next()))}
 	case "epoch":
-		return locktable.RaiseEpoch{Epoch: uint32(w.count(w.next()))}
+		return &locktable.RaiseEpoch{Epoch: uint32(w.count(w.next()))}
 	}
 	return nil
 }
 
 func (s *script) acquire(w *words) locktable.Command {
 	caller, owner := s.caller(w)
-	c := locktable.Acquire{
+	c := &locktable.Acquire{
 		Caller: caller, Owner: owner, Claims: claims(w),
 		WaitLimit: w.span("wait"), Priority: int32(w.number("prio", 0)),
 		Lease: w.span("lease"), MaxHold: w.span("max-hold"), LockDelay: w.span("delay"),
@@ -182,7 +182,7 @@ func (s *script) acquire(w *words) locktable.Command {
 // convert reads "convert s1 #1 [name] mode"; the mode none drops the name.
 func (s *script) convert(w *words) locktable.Command {
 	caller, _ := s.caller(w)
-	c := locktable.Convert{
+	c := &locktable.Convert{
 		Caller: caller, Grant: grant(w),
 		WaitLimit: w.span("wait"), Priority: int32(w.number("prio", 0)), OnDeadlock: onDeadlock(w),
 	}

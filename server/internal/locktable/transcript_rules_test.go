@@ -71,7 +71,7 @@ func (r rules) answer(c locktable.Command, result locktable.Result, events []loc
 	if kinds == nil || result.First != 0 {
 		return nil
 	}
-	if convert, ok := c.(locktable.Convert); ok && result.Outcome == locktable.Granted {
+	if convert, ok := c.(*locktable.Convert); ok && result.Outcome == locktable.Granted {
 		if same := result.Grant.ID == convert.Grant; !same {
 			return errors.New("a conversion granted another grant")
 		}
@@ -158,10 +158,10 @@ func told(results []locktable.Result, commands []locktable.Command, e locktable.
 	case locktable.EventGranted, locktable.EventConverted:
 		return r.Outcome == locktable.Granted && r.Grant.ID == e.Grant.ID
 	case locktable.EventGrantEnded:
-		release, ok := c.(locktable.Release)
+		release, ok := c.(*locktable.Release)
 		return ok && release.Grant == e.Grant.ID && r.Outcome == locktable.Done
 	case locktable.EventSessionEnded:
-		end, ok := c.(locktable.CloseSession)
+		end, ok := c.(*locktable.CloseSession)
 		return ok && end.Session == e.Session && r.Outcome == locktable.Done
 	}
 	return false

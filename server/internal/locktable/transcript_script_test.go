@@ -201,7 +201,7 @@ func (s *script) stamp(w *words) (locktable.Millis, error) {
 func (s *script) begun() *locktable.Table {
 	if s.table == nil {
 		s.table, s.twin = s.under.make(s.tuning), s.under.make(s.tuning)
-		boot := []locktable.Command{locktable.Bootstrap{ClusterID: "transcript"}}
+		boot := []locktable.Command{&locktable.Bootstrap{ClusterID: "transcript"}}
 		if out, err := s.apply(0, boot); err != nil || len(out) != 1 || out[0] != "done" {
 			panic(fmt.Sprintf("bootstrap: %v, %v", out, err))
 		}
@@ -212,7 +212,7 @@ func (s *script) begun() *locktable.Table {
 // open opens sessions so that there is one of this number.
 func (s *script) open(number locktable.SessionID) error {
 	for s.opened < number {
-		c := locktable.OpenSession{
+		c := &locktable.OpenSession{
 			Principal: "alice", Namespace: locktable.DefaultNamespace, TTL: 30_000,
 		}
 		if _, err := s.apply(s.clock, []locktable.Command{c}); err != nil {
@@ -272,9 +272,9 @@ func (s *script) apply(stamp locktable.Millis, commands []locktable.Command) ([]
 
 func principal(c locktable.Command) string {
 	switch c := c.(type) {
-	case locktable.OpenSession:
+	case *locktable.OpenSession:
 		return c.Principal
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		return c.Principal
 	}
 	return ""

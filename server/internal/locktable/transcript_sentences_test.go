@@ -59,13 +59,13 @@ func sentence(c locktable.Command, r locktable.Result) string {
 
 func doneSentence(c locktable.Command, r locktable.Result) string {
 	switch c.(type) {
-	case locktable.OpenSession:
+	case *locktable.OpenSession:
 		return fmt.Sprintf("opened s%d for %s until %s", r.Session, span(r.TTL), span(r.SessionDeadline))
-	case locktable.RenewSession:
+	case *locktable.RenewSession:
 		return "renewed until " + span(r.SessionDeadline)
-	case locktable.Renew:
+	case *locktable.Renew:
 		return "renewed #" + token(int64(r.Grant.ID)) + deadlineWords(r.Grant)
-	case locktable.Release:
+	case *locktable.Release:
 		if r.Grant.Depth > 0 {
 			return fmt.Sprintf("released, depth %d is left", r.Grant.Depth)
 		}
@@ -84,7 +84,7 @@ func grantWords(c locktable.Command, r locktable.Result) string {
 	if r.Ended != locktable.NotEnded {
 		return s // a replay: it is held no more
 	}
-	asked, isAcquire := c.(locktable.Acquire)
+	asked, isAcquire := c.(*locktable.Acquire)
 	if !isAcquire || !sameClaims(asked.Claims, g.Claims) {
 		s += " of " + claimWords(g.Claims)
 	}

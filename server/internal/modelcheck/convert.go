@@ -21,49 +21,49 @@ import (
 // toModel tells a command in the words of the model.
 func toModel(command locktable.Command) model.Command {
 	switch c := command.(type) {
-	case locktable.Bootstrap:
+	case *locktable.Bootstrap:
 		return model.Command{Kind: "Bootstrap", Name: c.ClusterID}
-	case locktable.OpenSession:
+	case *locktable.OpenSession:
 		return model.Command{Kind: "OpenSession", Principal: c.Principal, Namespace: c.Namespace,
 			TTL: c.TTL, Metadata: c.Metadata, Nonce: c.Nonce}
-	case locktable.RenewSession:
+	case *locktable.RenewSession:
 		return model.Command{Kind: "RenewSession", Principal: c.Principal, Session: uint64(c.Session)}
-	case locktable.CloseSession:
+	case *locktable.CloseSession:
 		return model.Command{Kind: "CloseSession", Principal: c.Principal, Session: uint64(c.Session),
 			Abandon: c.Abandon}
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		m := ofCaller("Acquire", c.Caller)
 		m.Owner, m.Claims, m.Wait, m.Priority = c.Owner, claims(c.Claims), c.WaitLimit, c.Priority
 		m.Lease, m.MaxHold, m.LockDelay = c.Lease, c.MaxHold, c.LockDelay
 		m.ReleaseOwner, m.NoReentry = c.OnDeadlock == locktable.ReleaseOwner, c.NoReentry
 		m.Metadata, m.Namespace, m.TTL, m.Nonce = c.Metadata, c.Namespace, c.TTL, c.Nonce
 		return m
-	case locktable.Release:
+	case *locktable.Release:
 		m := ofCaller("Release", c.Caller)
 		m.Grant = int64(c.Grant)
 		return m
-	case locktable.Convert:
+	case *locktable.Convert:
 		m := ofCaller("Convert", c.Caller)
 		m.Grant, m.Name, m.Mode, m.Wait = int64(c.Grant), c.Name, model.Mode(c.Mode), c.WaitLimit
 		m.Priority, m.ReleaseOwner = c.Priority, c.OnDeadlock == locktable.ReleaseOwner
 		return m
-	case locktable.Renew:
+	case *locktable.Renew:
 		m := ofCaller("Renew", c.Caller)
 		m.Grant = int64(c.Grant)
 		return m
-	case locktable.Cancel:
+	case *locktable.Cancel:
 		m := ofCaller("Cancel", c.Caller)
 		m.Namespace, m.Nonce = c.Namespace, c.Nonce
 		return m
-	case locktable.RevokeGrant:
+	case *locktable.RevokeGrant:
 		return model.Command{Kind: "RevokeGrant", Grant: int64(c.Grant), Reason: c.Reason}
-	case locktable.RevokeSession:
+	case *locktable.RevokeSession:
 		return model.Command{Kind: "RevokeSession", Session: uint64(c.Session), Reason: c.Reason}
-	case locktable.SetLimits:
+	case *locktable.SetLimits:
 		return model.Command{Kind: "SetLimits", Limits: model.Limits(c.Limits)}
-	case locktable.SetSemantics:
+	case *locktable.SetSemantics:
 		return model.Command{Kind: "SetSemantics", Number: c.Version}
-	case locktable.RaiseEpoch:
+	case *locktable.RaiseEpoch:
 		return model.Command{Kind: "RaiseEpoch", Number: c.Epoch}
 	}
 	panic(fmt.Sprintf("unknown command %T", command))

@@ -55,7 +55,7 @@ func (g *generator) lines(n int) (out []line) {
 
 func (g *generator) take(l line, wait locktable.Millis, claims ...locktable.Claim) locktable.Command {
 	l.client.next++
-	a := locktable.Acquire{Owner: l.key, Claims: claims, WaitLimit: wait, Priority: pick(g, priorities),
+	a := &locktable.Acquire{Owner: l.key, Claims: claims, WaitLimit: wait, Priority: pick(g, priorities),
 		Caller: locktable.Caller{Principal: l.client.principal, Session: l.client.id, Request: l.client.next}}
 	if g.chance(15) {
 		a.OnDeadlock = locktable.ReleaseOwner
@@ -183,10 +183,10 @@ func (g *generator) overtake() {
 		g.take(owners[1], 60_000, locktable.Claim{Name: g.name(0), Mode: locktable.X})}
 	for range 3 + g.IntN(4) {
 		c := g.take(owners[2+g.IntN(len(owners)-2)], pick(g, waits), locktable.Claim{Name: g.name(0), Mode: pick(g, modes)})
-		a := c.(locktable.Acquire)
+		a := *c.(*locktable.Acquire) // not the one that is remembered
 		a.Priority = int32(50 + g.IntN(3))
 		a.Owner = fmt.Sprint("o", g.IntN(5))
-		all = append(all, a)
+		all = append(all, &a)
 	}
 	g.say(all...)
 }
@@ -229,6 +229,6 @@ func (g *generator) reuse() {
 	if c == nil {
 		return
 	}
-	cancel := locktable.Cancel{Caller: locktable.Caller{Principal: c.principal, Session: c.id, Request: c.next + 1}}
+	cancel := &locktable.Cancel{Caller: locktable.Caller{Principal: c.principal, Session: c.id, Request: c.next + 1}}
 	g.say(cancel, g.remember(c, g.acquire(c)), cancel, g.again(c))
 }

@@ -12,7 +12,7 @@ import (
 func opened(ttls ...locktable.Millis) locktable.Batch {
 	b := locktable.Batch{Index: 1}
 	for _, ttl := range ttls {
-		b.Commands = append(b.Commands, locktable.OpenSession{Principal: "p", Namespace: "default", TTL: ttl})
+		b.Commands = append(b.Commands, &locktable.OpenSession{Principal: "p", Namespace: "default", TTL: ttl})
 	}
 	return b
 }
@@ -25,8 +25,8 @@ func of(session locktable.SessionID) locktable.Caller {
 	return locktable.Caller{Principal: "p", Session: session}
 }
 
-func wants(session locktable.SessionID, key string, wait locktable.Millis, claims ...locktable.Claim) locktable.Acquire {
-	return locktable.Acquire{Caller: of(session), Owner: key, Claims: claims, WaitLimit: wait}
+func wants(session locktable.SessionID, key string, wait locktable.Millis, claims ...locktable.Claim) *locktable.Acquire {
+	return &locktable.Acquire{Caller: of(session), Owner: key, Claims: claims, WaitLimit: wait}
 }
 
 func claim(name string, mode locktable.Mode) locktable.Claim {
@@ -44,8 +44,8 @@ func agree(t *testing.T, tuning locktable.Tuning, batches ...locktable.Batch) {
 func TestRenewedSessionEndsInOrder(t *testing.T) {
 	agree(t, locktable.Standard,
 		opened(1_000, 2_000),
-		at(2, 50, locktable.OpenSession{Principal: "p", Namespace: "default", TTL: 2_000}),
-		at(3, 100, locktable.RenewSession{Principal: "p", Session: 2}),
+		at(2, 50, &locktable.OpenSession{Principal: "p", Namespace: "default", TTL: 2_000}),
+		at(3, 100, &locktable.RenewSession{Principal: "p", Session: 2}),
 		at(4, 5_000))
 }
 
@@ -58,8 +58,8 @@ func TestRiseClosesCycleBeyondItsRoom(t *testing.T) {
 	first := wants(1, "", 0, claim("z", locktable.X))
 	first.Lease = 200
 	agree(t, locktable.Tuning{BatchWork: 1, PassLimit: 64, KeptAnswers: 10},
-		at(1, 0, locktable.OpenSession{Principal: "p", Namespace: "other", TTL: 90_000},
-			locktable.OpenSession{Principal: "p", Namespace: "default", TTL: 90_000}),
+		at(1, 0, &locktable.OpenSession{Principal: "p", Namespace: "other", TTL: 90_000},
+			&locktable.OpenSession{Principal: "p", Namespace: "default", TTL: 90_000}),
 		at(2, 100, first, wants(2, "m", 0, claim("a", locktable.IS))),
 		at(3, 100, wants(2, "k", 60_000, claim("a", locktable.X), claim("b", locktable.IX))),
 		at(4, 100, wants(2, "", 60_000, claim("a", locktable.S))),
@@ -74,16 +74,16 @@ func TestSnapshotWithConversionOfEndedGrant(t *testing.T) {
 	agree(t, locktable.Tuning{BatchWork: 1, PassLimit: 64, KeptAnswers: 10},
 		opened(90_000, 100, 101, 102),
 		at(2, 0, wants(1, "a", 0, claim("n", locktable.S)), wants(1, "b", 0, claim("n", locktable.S))),
-		at(3, 0, locktable.Convert{Caller: of(1), Grant: 1, Mode: locktable.X, WaitLimit: 110}),
-		at(16, 200, locktable.Release{Caller: of(1), Grant: 1}),
+		at(3, 0, &locktable.Convert{Caller: of(1), Grant: 1, Mode: locktable.X, WaitLimit: 110}),
+		at(16, 200, &locktable.Release{Caller: of(1), Grant: 1}),
 		at(17, 200), at(18, 200), at(19, 200), at(20, 200))
 }
 
 // HF-5.2: of two decided conversions of a grant, the one that is cancelled with it was forgotten
 // when the table was restored.
 func TestSnapshotWithTwoDecidedConversions(t *testing.T) {
-	convert := func(wait locktable.Millis) locktable.Convert {
-		return locktable.Convert{Caller: of(1), Grant: 1, Mode: locktable.X, WaitLimit: wait}
+	convert := func(wait locktable.Millis) *locktable.Convert {
+		return &locktable.Convert{Caller: of(1), Grant: 1, Mode: locktable.X, WaitLimit: wait}
 	}
 	lease := wants(1, "a", 0, claim("n", locktable.S))
 	lease.Lease = 110
@@ -99,7 +99,7 @@ func TestSnapshotWithTwoDecidedConversions(t *testing.T) {
 // HF-4.11: the ghosts of a name were listed in the order in which they came about, which a restored
 // table does not know.
 func TestGhostsAreListedByGrant(t *testing.T) {
-	left := func(key string) locktable.Acquire {
+	left := func(key string) *locktable.Acquire {
 		a := wants(1, key, 0, claim("n", locktable.S))
 		a.LockDelay = 50_000
 		return a
@@ -107,7 +107,7 @@ func TestGhostsAreListedByGrant(t *testing.T) {
 	agree(t, locktable.Standard,
 		opened(90_000),
 		at(2, 0, left("a"), left("b")),
-		at(3, 0, locktable.RevokeGrant{Grant: 2}, locktable.RevokeGrant{Grant: 1}),
+		at(3, 0, &locktable.RevokeGrant{Grant: 2}, &locktable.RevokeGrant{Grant: 1}),
 		at(4, 0, wants(1, "a", 0, claim("n", locktable.X))),
 		at(17, 0),
 		at(18, 0, wants(1, "a", 0, claim("n", locktable.X))))

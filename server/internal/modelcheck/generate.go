@@ -96,7 +96,7 @@ func (g *generator) batch() locktable.Batch {
 		b.Stamp -= 500 // a stamp that does not raise T
 	}
 	if g.index == 1 {
-		b.Commands = append(b.Commands, locktable.Bootstrap{ClusterID: "world"})
+		b.Commands = append(b.Commands, &locktable.Bootstrap{ClusterID: "world"})
 		for range 2 + g.IntN(5) {
 			b.Commands = append(b.Commands, g.open())
 		}
@@ -119,7 +119,7 @@ func (g *generator) batch() locktable.Batch {
 }
 
 func (g *generator) open() locktable.Command {
-	c := locktable.OpenSession{Principal: "p", Namespace: "default", TTL: pick(g, ttls)}
+	c := &locktable.OpenSession{Principal: "p", Namespace: "default", TTL: pick(g, ttls)}
 	if g.chance(15) {
 		c.Principal = "q"
 	}
@@ -190,7 +190,7 @@ func (g *generator) command() locktable.Command {
 		return g.remember(c, g.acquire(c))
 	case n < 550:
 		if grant, owner := g.grant(c); owner != nil {
-			return g.remember(owner, locktable.Release{Caller: g.caller(owner), Grant: grant.id})
+			return g.remember(owner, &locktable.Release{Caller: g.caller(owner), Grant: grant.id})
 		}
 	case n < 640:
 		if grant, owner := g.grant(c); owner != nil {
@@ -198,7 +198,7 @@ func (g *generator) command() locktable.Command {
 		}
 	case n < 690:
 		if grant, owner := g.grant(c); owner != nil {
-			return g.remember(owner, locktable.Renew{Caller: g.caller(owner), Grant: grant.id})
+			return g.remember(owner, &locktable.Renew{Caller: g.caller(owner), Grant: grant.id})
 		}
 	case n < 740:
 		return g.cancel(c)
@@ -207,27 +207,27 @@ func (g *generator) command() locktable.Command {
 	case n < 870:
 		return g.open()
 	case n < 900:
-		return locktable.CloseSession{Principal: c.principal, Session: c.id, Abandon: g.chance(40)}
+		return &locktable.CloseSession{Principal: c.principal, Session: c.id, Abandon: g.chance(40)}
 	case n < 930:
-		return locktable.RenewSession{Principal: c.principal, Session: c.id}
+		return &locktable.RenewSession{Principal: c.principal, Session: c.id}
 	case n < 965:
 		return g.sessionless()
 	case n < 980:
 		if grant, _ := g.grant(c); grant.id != 0 {
-			return locktable.RevokeGrant{Grant: grant.id, Reason: "why"}
+			return &locktable.RevokeGrant{Grant: grant.id, Reason: "why"}
 		}
 	case n < 988:
-		return locktable.RevokeSession{Session: c.id, Reason: "because"}
+		return &locktable.RevokeSession{Session: c.id, Reason: "because"}
 	case n < 993:
-		return locktable.SetLimits{Limits: locktable.Limits{WaitersPerName: uint32(1 + g.IntN(12)),
+		return &locktable.SetLimits{Limits: locktable.Limits{WaitersPerName: uint32(1 + g.IntN(12)),
 			GrantsPerSession: uint32(1 + g.IntN(20)), SessionsPerPrincipal: uint32(3 + g.IntN(20))}}
 	case n < 995:
-		return locktable.SetSemantics{Version: uint32(g.IntN(3))}
+		return &locktable.SetSemantics{Version: uint32(g.IntN(3))}
 	case n < 999:
 		if g.chance(20) {
 			g.epoch += 1 + uint32(g.IntN(3))
 		}
-		return locktable.RaiseEpoch{Epoch: pick(g, []uint32{g.epoch, g.epoch, 0, 1 << 15})}
+		return &locktable.RaiseEpoch{Epoch: pick(g, []uint32{g.epoch, g.epoch, 0, 1 << 15})}
 	}
 	return nil
 }
@@ -263,12 +263,12 @@ func (g *generator) names(most int) []locktable.Claim {
 	return claims
 }
 
-func (g *generator) acquire(c *client) locktable.Acquire {
+func (g *generator) acquire(c *client) *locktable.Acquire {
 	most := 1
 	if g.chance(30) {
 		most = 4
 	}
-	a := locktable.Acquire{Caller: g.caller(c), Owner: pick(g, keys), Claims: g.names(most),
+	a := &locktable.Acquire{Caller: g.caller(c), Owner: pick(g, keys), Claims: g.names(most),
 		WaitLimit: pick(g, waits), Priority: pick(g, priorities), Lease: pick(g, leases),
 		MaxHold: pick(g, holds), LockDelay: pick(g, delays), NoReentry: g.chance(8)}
 	if g.chance(10) {
@@ -282,19 +282,19 @@ func (g *generator) acquire(c *client) locktable.Acquire {
 
 func (g *generator) sessionless() locktable.Command {
 	names := []string{"default", "default", "default", "other"}
-	a := locktable.Acquire{Caller: locktable.Caller{Principal: pick(g, []string{"p", "p", "q"})},
+	a := &locktable.Acquire{Caller: locktable.Caller{Principal: pick(g, []string{"p", "p", "q"})},
 		Claims: g.names(2), WaitLimit: pick(g, waits), TTL: pick(g, ttls), Namespace: pick(g, names),
 		Lease: pick(g, leases), LockDelay: pick(g, delays), Nonce: fmt.Sprint("a", g.IntN(30))}
 	if g.chance(30) {
-		return locktable.Cancel{Caller: locktable.Caller{Principal: a.Principal}, Namespace: a.Namespace,
+		return &locktable.Cancel{Caller: locktable.Caller{Principal: a.Principal}, Namespace: a.Namespace,
 			Nonce: a.Nonce}
 	}
 	g.nonces = append(g.nonces, a)
 	return a
 }
 
-func (g *generator) convert(c *client, grant held) locktable.Convert {
-	v := locktable.Convert{Caller: g.caller(c), Grant: grant.id, Name: pick(g, grant.names),
+func (g *generator) convert(c *client, grant held) *locktable.Convert {
+	v := &locktable.Convert{Caller: g.caller(c), Grant: grant.id, Name: pick(g, grant.names),
 		Mode: pick(g, modes), WaitLimit: pick(g, waits), Priority: pick(g, priorities)}
 	switch {
 	case g.chance(10):
@@ -320,16 +320,17 @@ func (g *generator) cancel(c *client) locktable.Command {
 	if g.chance(10) {
 		who.Request = c.next + 1 + uint64(g.IntN(3))
 	}
-	return locktable.Cancel{Caller: who}
+	return &locktable.Cancel{Caller: who}
 }
 
 // again repeats a command, or sends another one under its id.
 func (g *generator) again(c *client) locktable.Command {
 	if len(g.nonces) > 0 && g.chance(25) {
 		command := pick(g, g.nonces)
-		if a, ok := command.(locktable.Acquire); ok && g.chance(15) {
+		if sent, ok := command.(*locktable.Acquire); ok && g.chance(15) {
+			a := *sent
 			a.Priority++
-			command = a
+			command = &a
 		}
 		return command
 	}
@@ -337,17 +338,21 @@ func (g *generator) again(c *client) locktable.Command {
 		return nil
 	}
 	command := c.sent[max(0, len(c.sent)-1-g.IntN(6))]
-	a, ok := command.(locktable.Acquire)
+	sent, ok := command.(*locktable.Acquire)
+	if !ok {
+		return command
+	}
+	a := *sent
 	switch {
-	case ok && g.chance(10):
+	case g.chance(10):
 		a.Claims = slices.Clone(a.Claims)
 		slices.Reverse(a.Claims)
-		return a
-	case ok && g.chance(10):
+		return &a
+	case g.chance(10):
 		a.WaitLimit++
-		return a
-	case ok && g.chance(10):
-		return locktable.Renew{Caller: a.Caller, Grant: 1}
+		return &a
+	case g.chance(10):
+		return &locktable.Renew{Caller: a.Caller, Grant: 1}
 	}
 	return command
 }
@@ -359,9 +364,9 @@ func (g *generator) learn(b locktable.Batch, fx locktable.Effects) {
 			continue
 		}
 		switch c := b.Commands[i].(type) {
-		case locktable.OpenSession:
+		case *locktable.OpenSession:
 			g.meet(&client{id: r.Session, principal: c.Principal, namespace: c.Namespace})
-		case locktable.Acquire:
+		case *locktable.Acquire:
 			if c.Session == 0 {
 				g.meet(&client{id: r.Session, principal: c.Principal, namespace: c.Namespace, implicit: true, next: 1})
 			}

@@ -59,7 +59,7 @@ func (n *counts) add(b locktable.Batch, fx locktable.Effects) {
 		}
 	}
 	for i, r := range fx.Results {
-		n.kinds[strings.TrimPrefix(fmt.Sprintf("%T", b.Commands[i]), "locktable.")]++
+		n.kinds[strings.TrimPrefix(fmt.Sprintf("%T", b.Commands[i]), "*locktable.")]++
 		if r.Refusal != locktable.NoRefusal {
 			n.refusals[refusals[r.Refusal]]++
 		}

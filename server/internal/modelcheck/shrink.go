@@ -64,12 +64,14 @@ func (f *failure) simplify(i, j int, try func([]locktable.Batch) bool) {
 		batches[i].Commands[j] = c
 		return try(batches)
 	}
-	now := func() (locktable.Acquire, bool) {
+	now := func() (locktable.Acquire, bool) { // a copy
 		if i >= len(f.batches) || j >= len(f.batches[i].Commands) {
 			return locktable.Acquire{}, false
 		}
-		a, ok := f.batches[i].Commands[j].(locktable.Acquire)
-		return a, ok
+		if a, ok := f.batches[i].Commands[j].(*locktable.Acquire); ok {
+			return *a, true
+		}
+		return locktable.Acquire{}, false
 	}
 	for k := 0; ; k++ {
 		a, ok := now()
@@ -77,7 +79,7 @@ func (f *failure) simplify(i, j int, try func([]locktable.Batch) bool) {
 			break
 		}
 		a.Claims = slices.Delete(slices.Clone(a.Claims), k, k+1)
-		if with(a) {
+		if with(&a) {
 			k--
 		}
 	}
@@ -95,7 +97,7 @@ func (f *failure) simplify(i, j int, try func([]locktable.Batch) bool) {
 		if a, ok := now(); ok {
 			b := a
 			if change(&b); fmt.Sprint(a) != fmt.Sprint(b) {
-				with(b)
+				with(&b)
 			}
 		}
 	}
@@ -144,7 +146,7 @@ func sentence(c locktable.Command) string {
 		}
 		kept = append(kept, word)
 	}
-	return strings.TrimPrefix(fmt.Sprintf("%T ", c), "locktable.") + strings.Trim(strings.Join(kept, " "), "{}")
+	return strings.TrimPrefix(fmt.Sprintf("%T ", c), "*locktable.") + strings.Trim(strings.Join(kept, " "), "&{}")
 }
 
 func answer(r locktable.Result) string {

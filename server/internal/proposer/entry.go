@@ -61,31 +61,31 @@ func (e *entry) room(commands []locktable.Command) (n, size int) {
 func sizeOf(command locktable.Command) int {
 	const fixed = 24
 	switch c := command.(type) {
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		n := fixed + 8 + len(c.Principal) + len(c.Owner) + len(c.Metadata) + len(c.Namespace) + len(c.Nonce)
 		for _, claim := range c.Claims {
 			n += 6 + len(claim.Name)
 		}
 		return n
-	case locktable.Convert:
+	case *locktable.Convert:
 		return fixed + 8 + len(c.Principal) + len(c.Name)
-	case locktable.Release:
+	case *locktable.Release:
 		return fixed + len(c.Principal)
-	case locktable.Renew:
+	case *locktable.Renew:
 		return fixed + len(c.Principal)
-	case locktable.Cancel:
+	case *locktable.Cancel:
 		return fixed + len(c.Principal) + len(c.Namespace) + len(c.Nonce)
-	case locktable.OpenSession:
+	case *locktable.OpenSession:
 		return fixed + len(c.Principal) + len(c.Namespace) + len(c.Metadata) + len(c.Nonce)
-	case locktable.RenewSession:
+	case *locktable.RenewSession:
 		return fixed + len(c.Principal)
-	case locktable.CloseSession:
+	case *locktable.CloseSession:
 		return fixed + len(c.Principal)
-	case locktable.RevokeGrant:
+	case *locktable.RevokeGrant:
 		return fixed + len(c.Reason)
-	case locktable.RevokeSession:
+	case *locktable.RevokeSession:
 		return fixed + len(c.Reason)
-	case locktable.Bootstrap:
+	case *locktable.Bootstrap:
 		return fixed + len(c.ClusterID)
 	}
 	return fixed

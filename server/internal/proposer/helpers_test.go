@@ -43,7 +43,7 @@ func (l *ledger) Apply(b locktable.Batch) locktable.Effects {
 	}
 	for i, c := range b.Commands {
 		r := locktable.Result{At: locktable.Index{Entry: b.Index, Offset: uint32(i)}, Outcome: locktable.Done}
-		if release, ok := c.(locktable.Release); ok {
+		if release, ok := c.(*locktable.Release); ok {
 			r.Grant.ID = release.Grant
 		}
 		e.Results = append(e.Results, r)
@@ -88,7 +88,7 @@ func leading(t *testing.T, cfg proposer.Config, f func(*rig)) {
 
 // release is a command that can be told from others.
 func release(session, n int) locktable.Command {
-	return locktable.Release{
+	return &locktable.Release{
 		Caller: locktable.Caller{Session: locktable.SessionID(session)}, Grant: locktable.GrantID(n),
 	}
 }

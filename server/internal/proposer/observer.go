@@ -17,7 +17,7 @@ func (p *Proposer) Applied(a Applied) {
 	p.backlog = a.Effects.Backlog
 	p.prompt = p.prompt || p.backlog
 	for i, c := range a.Commands {
-		if set, ok := c.(locktable.SetSemantics); ok && a.Effects.Results[i].Outcome == locktable.Done {
+		if set, ok := c.(*locktable.SetSemantics); ok && a.Effects.Results[i].Outcome == locktable.Done {
 			p.version = set.Version
 		}
 	}

@@ -67,7 +67,7 @@ func TestCommandsOfASessionKeepTheirOrder(t *testing.T) {
 		}
 		last := map[locktable.SessionID]locktable.GrantID{1: -1, 2: -1}
 		for _, c := range r.commands() {
-			c := c.(locktable.Release)
+			c := c.(*locktable.Release)
 			if c.Grant <= last[c.Session] {
 				t.Fatalf("session %d: %d came after %d", c.Session, c.Grant, last[c.Session])
 			}
@@ -117,7 +117,7 @@ func TestEntriesStayUnderTheirSizeInBytes(t *testing.T) {
 		r.log.Hold()
 		var done []<-chan outcome
 		for i := range 40 {
-			done = append(done, r.submit(r.Context(), i+1, locktable.OpenSession{Metadata: string(make([]byte, 1000))}))
+			done = append(done, r.submit(r.Context(), i+1, &locktable.OpenSession{Metadata: string(make([]byte, 1000))}))
 		}
 		r.log.Release()
 		for _, d := range done {
@@ -169,9 +169,9 @@ func TestOneSessionWithAThousandOperationsDoesNotDelayTheOthers(t *testing.T) {
 func TestRenewalsWaitForCompany(t *testing.T) {
 	leading(t, proposer.Config{}, func(r *rig) {
 		start := time.Now()
-		one := r.submit(r.Context(), 1, locktable.RenewSession{Session: 1})
+		one := r.submit(r.Context(), 1, &locktable.RenewSession{Session: 1})
 		time.Sleep(20 * time.Millisecond)
-		two := r.submit(r.Context(), 2, locktable.RenewSession{Session: 2})
+		two := r.submit(r.Context(), 2, &locktable.RenewSession{Session: 2})
 		a, b := <-one, <-two
 		r.wantOK(a)
 		r.wantOK(b)
@@ -183,7 +183,7 @@ func TestRenewalsWaitForCompany(t *testing.T) {
 		}
 
 		start = time.Now()
-		one = r.submit(r.Context(), 1, locktable.RenewSession{Session: 1})
+		one = r.submit(r.Context(), 1, &locktable.RenewSession{Session: 1})
 		time.Sleep(5 * time.Millisecond)
 		other := <-r.submit(r.Context(), 3, release(3, 1))
 		a = <-one
@@ -262,7 +262,7 @@ func TestACommandTakenBackBeforeItWasProposedIsNotDone(t *testing.T) {
 		ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
 		defer cancel()
 		waiting := r.submit(ctx, 1, release(1, 3))
-		renewal := r.submit(ctx, 2, locktable.RenewSession{Session: 2})
+		renewal := r.submit(ctx, 2, &locktable.RenewSession{Session: 2})
 		o := <-waiting
 		r.wantErr(o, proposer.ErrNoQuorum)
 		r.wantErr(o, context.DeadlineExceeded)
@@ -271,7 +271,7 @@ func TestACommandTakenBackBeforeItWasProposedIsNotDone(t *testing.T) {
 		r.wantOK(<-proposed)
 		time.Sleep(time.Second)
 		for _, c := range r.commands() {
-			if c, ok := c.(locktable.Release); !ok || c.Grant == 3 {
+			if c, ok := c.(*locktable.Release); !ok || c.Grant == 3 {
 				t.Errorf("%+v was applied", c)
 			}
 		}
@@ -339,7 +339,7 @@ func TestWithoutAQuorumCommandsFailInTwoSeconds(t *testing.T) {
 		r.wantOK(<-r.submit(r.Context(), 2, release(2, 2)))
 		var ids []locktable.GrantID
 		for _, c := range r.commands() {
-			ids = append(ids, c.(locktable.Release).Grant)
+			ids = append(ids, c.(*locktable.Release).Grant)
 		}
 		if !slices.Equal(ids, []locktable.GrantID{1, 2, 2}) {
 			t.Errorf("applied %v: what was called not done was done, or the other way round", ids)
@@ -494,7 +494,7 @@ func TestAnEntryThatTheLogPassedByIsGivenUp(t *testing.T) {
 func TestEntriesCarryTheSemanticsVersionInForce(t *testing.T) {
 	leading(t, proposer.Config{}, func(r *rig) {
 		r.wantOK(<-r.submit(r.Context(), 1, release(1, 1)))
-		r.wantOK(<-r.submit(r.Context(), 0, locktable.SetSemantics{Version: 4}))
+		r.wantOK(<-r.submit(r.Context(), 0, &locktable.SetSemantics{Version: 4}))
 		r.wantOK(<-r.submit(r.Context(), 1, release(1, 2)))
 		var versions []uint32
 		for _, e := range r.log.Proposed() {

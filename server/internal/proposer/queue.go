@@ -39,7 +39,7 @@ func newCall(b Batch) *call {
 	c := &call{Batch: b, renewal: len(b.Commands) > 0, done: make(chan struct{})}
 	for _, command := range b.Commands {
 		c.size += sizeOf(command)
-		if _, ok := command.(locktable.RenewSession); !ok {
+		if _, ok := command.(*locktable.RenewSession); !ok {
 			c.renewal = false
 		}
 	}

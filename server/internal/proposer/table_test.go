@@ -110,7 +110,7 @@ func TestSessionsOfTheLockTableNeverEndEarly(t *testing.T) {
 					clock.paused.Add(rng.Int64N(int64(5 * time.Second)))
 				case 3, 4, 5:
 					ttl := 1000 + rng.Int64N(4000)
-					if a, s, err := send(locktable.OpenSession{Namespace: "default", TTL: ttl}); err == nil {
+					if a, s, err := send(&locktable.OpenSession{Namespace: "default", TTL: ttl}); err == nil {
 						c := &client{session: a.Results[0].Session}
 						c.anchor(s, a.Time, a.Results[0].SessionDeadline)
 						clients[c.session] = c
@@ -121,7 +121,7 @@ func TestSessionsOfTheLockTableNeverEndEarly(t *testing.T) {
 						if rng.IntN(2) == 0 {
 							continue
 						}
-						a, s, err := send(locktable.RenewSession{Session: id})
+						a, s, err := send(&locktable.RenewSession{Session: id})
 						if err == nil && a.Results[0].Outcome == locktable.Done {
 							c.anchor(s, a.Time, a.Results[0].SessionDeadline)
 						}
@@ -155,7 +155,7 @@ func TestASessionEndsOnTimeAndThenAllIsQuiet(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		_, err := p.Submit(t.Context(), proposer.Batch{Commands: []locktable.Command{
-			locktable.OpenSession{Namespace: "default", TTL: 5000},
+			&locktable.OpenSession{Namespace: "default", TTL: 5000},
 		}})
 		if err != nil {
 			t.Fatal(err)

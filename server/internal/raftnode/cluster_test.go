@@ -197,7 +197,7 @@ func (m *member) waitLeading() {
 }
 
 func open(n uint64) []locktable.Command {
-	return []locktable.Command{locktable.OpenSession{
+	return []locktable.Command{&locktable.OpenSession{
 		Principal: "p", Namespace: "default", TTL: 30_000, Nonce: fmt.Sprintf("nonce-%d", n)}}
 }
 

@@ -18,10 +18,10 @@ import (
 
 // everyCommand has one of each, in the order of the source.
 var everyCommand = []locktable.Command{
-	locktable.Bootstrap{}, locktable.OpenSession{}, locktable.RenewSession{}, locktable.CloseSession{},
-	locktable.Acquire{}, locktable.Release{}, locktable.Convert{}, locktable.Renew{}, locktable.Cancel{},
-	locktable.RevokeGrant{}, locktable.RevokeSession{}, locktable.SetLimits{}, locktable.SetSemantics{},
-	locktable.RaiseEpoch{},
+	&locktable.Bootstrap{}, &locktable.OpenSession{}, &locktable.RenewSession{}, &locktable.CloseSession{},
+	&locktable.Acquire{}, &locktable.Release{}, &locktable.Convert{}, &locktable.Renew{}, &locktable.Cancel{},
+	&locktable.RevokeGrant{}, &locktable.RevokeSession{}, &locktable.SetLimits{}, &locktable.SetSemantics{},
+	&locktable.RaiseEpoch{},
 }
 
 func TestEveryCommandHasAFormInTheLog(t *testing.T) {
@@ -30,11 +30,11 @@ func TestEveryCommandHasAFormInTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	var declared, tried []string
-	for _, m := range regexp.MustCompile(`(?m)^func \((\w+)\) command\(\)`).FindAllStringSubmatch(string(source), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^func \(\*(\w+)\) command\(\)`).FindAllStringSubmatch(string(source), -1) {
 		declared = append(declared, m[1])
 	}
 	for _, c := range everyCommand {
-		tried = append(tried, reflect.TypeOf(c).Name())
+		tried = append(tried, reflect.TypeOf(c).Elem().Name())
 	}
 	if !slices.Equal(declared, tried) {
 		t.Errorf("the tests know %v, the lock table has %v", tried, declared)
@@ -78,8 +78,8 @@ func fill(v reflect.Value, next *int64) {
 }
 
 func filled(c locktable.Command, seed int64) locktable.Command {
-	v := reflect.New(reflect.TypeOf(c)).Elem()
-	fill(v, &seed)
+	v := reflect.New(reflect.TypeOf(c).Elem())
+	fill(v.Elem(), &seed)
 	return v.Interface().(locktable.Command)
 }
 
@@ -116,14 +116,13 @@ func TestEveryFieldOfEveryCommandComesBack(t *testing.T) {
 // other, so each is also tried alone.
 func TestEachFieldAloneComesBack(t *testing.T) {
 	for _, c := range everyCommand {
-		eachLeaf(reflect.TypeOf(c), nil, func(path []int) {
-			v := reflect.New(reflect.TypeOf(c)).Elem()
-			if c, ok := c.(locktable.Acquire); ok {
-				c.Claims = []locktable.Claim{} // an entry has no other form of none
-				v.Set(reflect.ValueOf(c))
+		eachLeaf(reflect.TypeOf(c).Elem(), nil, func(path []int) {
+			v := reflect.New(reflect.TypeOf(c).Elem())
+			if a, ok := v.Interface().(*locktable.Acquire); ok {
+				a.Claims = []locktable.Claim{} // an entry has no other form of none
 			}
 			seed := int64(40)
-			fill(v.FieldByIndex(path), &seed)
+			fill(v.Elem().FieldByIndex(path), &seed)
 			want := Entry{Version: 1, Commands: []locktable.Command{v.Interface().(locktable.Command)}}
 			if got := roundTrip(t, want); !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, want %+v", got.Commands[0], want.Commands[0])
@@ -150,7 +149,7 @@ func TestEntryWithoutCommandsComesBack(t *testing.T) {
 }
 
 func TestEveryFlippedBitOfAnEntryIsNoticed(t *testing.T) {
-	frame, err := Encode(Entry{Version: 1, Commands: []locktable.Command{filled(locktable.Acquire{}, 1)}})
+	frame, err := Encode(Entry{Version: 1, Commands: []locktable.Command{filled(&locktable.Acquire{}, 1)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,9 +243,9 @@ func benchEntry() Entry {
 	for i := range 64 {
 		caller := locktable.Caller{Principal: "anonymous", Session: 17, Request: uint64(1000 + i), Acked: 990}
 		e.Commands = append(e.Commands,
-			locktable.Acquire{Caller: caller, Owner: "7", WaitLimit: 5000,
+			&locktable.Acquire{Caller: caller, Owner: "7", WaitLimit: 5000,
 				Claims: []locktable.Claim{{Name: "orders/12345678", Mode: locktable.X}}},
-			locktable.Release{Caller: caller, Grant: 1<<48 + locktable.GrantID(i)})
+			&locktable.Release{Caller: caller, Grant: 1<<48 + locktable.GrantID(i)})
 	}
 	return e
 }

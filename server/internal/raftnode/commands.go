@@ -12,33 +12,33 @@ import (
 // it stops at the version of the entry instead of overlooking the field.
 func toWire(command locktable.Command) (*logv1.Command, error) {
 	switch c := command.(type) {
-	case locktable.Bootstrap:
+	case *locktable.Bootstrap:
 		return &logv1.Command{Command: &logv1.Command_Bootstrap{
 			Bootstrap: &logv1.Bootstrap{ClusterId: c.ClusterID}}}, nil
-	case locktable.OpenSession:
+	case *locktable.OpenSession:
 		return &logv1.Command{Principal: c.Principal, Command: &logv1.Command_OpenSession{
 			OpenSession: &logv1.OpenSession{
 				Namespace: c.Namespace, TtlMs: c.TTL, Metadata: c.Metadata, Nonce: c.Nonce}}}, nil
-	case locktable.RenewSession:
+	case *locktable.RenewSession:
 		return &logv1.Command{Principal: c.Principal, Command: &logv1.Command_RenewSession{
 			RenewSession: &logv1.RenewSession{SessionId: uint64(c.Session)}}}, nil
-	case locktable.CloseSession:
+	case *locktable.CloseSession:
 		return &logv1.Command{Principal: c.Principal, Command: &logv1.Command_CloseSession{
 			CloseSession: &logv1.CloseSession{SessionId: uint64(c.Session), Abandon: c.Abandon}}}, nil
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		return &logv1.Command{Principal: c.Principal, Command: &logv1.Command_Acquire{Acquire: acquireToWire(c)}}, nil
-	case locktable.Release:
+	case *locktable.Release:
 		return &logv1.Command{Principal: c.Principal, Command: &logv1.Command_Release{Release: &logv1.Release{
 			SessionId: uint64(c.Session), RequestId: c.Request, Acked: c.Acked, GrantId: int64(c.Grant)}}}, nil
-	case locktable.Convert:
+	case *locktable.Convert:
 		return &logv1.Command{Principal: c.Principal, Command: &logv1.Command_Convert{Convert: &logv1.Convert{
 			SessionId: uint64(c.Session), RequestId: c.Request, Acked: c.Acked, GrantId: int64(c.Grant),
 			Name: c.Name, Mode: uint32(c.Mode), WaitMs: c.WaitLimit, Priority: c.Priority,
 			ReleaseOwner: c.OnDeadlock == locktable.ReleaseOwner}}}, nil
-	case locktable.Renew:
+	case *locktable.Renew:
 		return &logv1.Command{Principal: c.Principal, Command: &logv1.Command_Renew{Renew: &logv1.Renew{
 			SessionId: uint64(c.Session), RequestId: c.Request, Acked: c.Acked, GrantId: int64(c.Grant)}}}, nil
-	case locktable.Cancel:
+	case *locktable.Cancel:
 		return &logv1.Command{Principal: c.Principal, Command: &logv1.Command_Cancel{Cancel: &logv1.Cancel{
 			SessionId: uint64(c.Session), Target: c.Request, Acked: c.Acked, Nonce: c.Nonce, Namespace: c.Namespace}}}, nil
 	}
@@ -48,28 +48,28 @@ func toWire(command locktable.Command) (*logv1.Command, error) {
 // operatorToWire is toWire for the commands that no client gives.
 func operatorToWire(command locktable.Command) (*logv1.Command, error) {
 	switch c := command.(type) {
-	case locktable.RevokeGrant:
+	case *locktable.RevokeGrant:
 		return &logv1.Command{Command: &logv1.Command_RevokeGrant{
 			RevokeGrant: &logv1.RevokeGrant{GrantId: int64(c.Grant), Reason: c.Reason}}}, nil
-	case locktable.RevokeSession:
+	case *locktable.RevokeSession:
 		return &logv1.Command{Command: &logv1.Command_RevokeSession{
 			RevokeSession: &logv1.RevokeSession{SessionId: uint64(c.Session), Reason: c.Reason}}}, nil
-	case locktable.SetLimits:
+	case *locktable.SetLimits:
 		return &logv1.Command{Command: &logv1.Command_SetLimits{SetLimits: &logv1.SetLimits{
 			WaitersPerName:       c.Limits.WaitersPerName,
 			GrantsPerSession:     c.Limits.GrantsPerSession,
 			SessionsPerPrincipal: c.Limits.SessionsPerPrincipal}}}, nil
-	case locktable.SetSemantics:
+	case *locktable.SetSemantics:
 		return &logv1.Command{Command: &logv1.Command_SetSemantics{
 			SetSemantics: &logv1.SetSemantics{Version: c.Version}}}, nil
-	case locktable.RaiseEpoch:
+	case *locktable.RaiseEpoch:
 		return &logv1.Command{Command: &logv1.Command_RaiseEpoch{
 			RaiseEpoch: &logv1.RaiseEpoch{Epoch: c.Epoch}}}, nil
 	}
 	return nil, fmt.Errorf("no form in the log for command %T", command)
 }
 
-func acquireToWire(c locktable.Acquire) *logv1.Acquire {
+func acquireToWire(c *locktable.Acquire) *logv1.Acquire {
 	claims := make([]*logv1.Claim, len(c.Claims))
 	for i, claim := range c.Claims {
 		claims[i] = &logv1.Claim{Name: claim.Name, Mode: uint32(claim.Mode)}
@@ -91,37 +91,37 @@ func fromWire(m *logv1.Command) (locktable.Command, error) {
 	}
 	switch c := m.GetCommand().(type) {
 	case *logv1.Command_Bootstrap:
-		return locktable.Bootstrap{ClusterID: c.Bootstrap.GetClusterId()}, nil
+		return &locktable.Bootstrap{ClusterID: c.Bootstrap.GetClusterId()}, nil
 	case *logv1.Command_OpenSession:
 		o := c.OpenSession
-		return locktable.OpenSession{Principal: principal, Namespace: o.GetNamespace(), TTL: o.GetTtlMs(),
+		return &locktable.OpenSession{Principal: principal, Namespace: o.GetNamespace(), TTL: o.GetTtlMs(),
 			Metadata: o.GetMetadata(), Nonce: o.GetNonce()}, nil
 	case *logv1.Command_RenewSession:
-		return locktable.RenewSession{
+		return &locktable.RenewSession{
 			Principal: principal, Session: locktable.SessionID(c.RenewSession.GetSessionId())}, nil
 	case *logv1.Command_CloseSession:
-		return locktable.CloseSession{Principal: principal,
+		return &locktable.CloseSession{Principal: principal,
 			Session: locktable.SessionID(c.CloseSession.GetSessionId()), Abandon: c.CloseSession.GetAbandon()}, nil
 	case *logv1.Command_Acquire:
 		return acquireFromWire(caller(c.Acquire.GetSessionId(), c.Acquire.GetRequestId(), c.Acquire.GetAcked()),
 			c.Acquire)
 	case *logv1.Command_Release:
 		r := c.Release
-		return locktable.Release{Caller: caller(r.GetSessionId(), r.GetRequestId(), r.GetAcked()),
+		return &locktable.Release{Caller: caller(r.GetSessionId(), r.GetRequestId(), r.GetAcked()),
 			Grant: locktable.GrantID(r.GetGrantId())}, nil
 	case *logv1.Command_Convert:
 		v := c.Convert
 		mode, err := modeFromWire(v.GetMode())
-		return locktable.Convert{Caller: caller(v.GetSessionId(), v.GetRequestId(), v.GetAcked()),
+		return &locktable.Convert{Caller: caller(v.GetSessionId(), v.GetRequestId(), v.GetAcked()),
 			Grant: locktable.GrantID(v.GetGrantId()), Name: v.GetName(), Mode: mode, WaitLimit: v.GetWaitMs(),
 			Priority: v.GetPriority(), OnDeadlock: onDeadlock(v.GetReleaseOwner())}, err
 	case *logv1.Command_Renew:
 		r := c.Renew
-		return locktable.Renew{Caller: caller(r.GetSessionId(), r.GetRequestId(), r.GetAcked()),
+		return &locktable.Renew{Caller: caller(r.GetSessionId(), r.GetRequestId(), r.GetAcked()),
 			Grant: locktable.GrantID(r.GetGrantId())}, nil
 	case *logv1.Command_Cancel:
 		n := c.Cancel
-		return locktable.Cancel{Caller: caller(n.GetSessionId(), n.GetTarget(), n.GetAcked()),
+		return &locktable.Cancel{Caller: caller(n.GetSessionId(), n.GetTarget(), n.GetAcked()),
 			Namespace: n.GetNamespace(), Nonce: n.GetNonce()}, nil
 	}
 	return operatorFromWire(m)
@@ -130,20 +130,20 @@ func fromWire(m *logv1.Command) (locktable.Command, error) {
 func operatorFromWire(m *logv1.Command) (locktable.Command, error) {
 	switch c := m.GetCommand().(type) {
 	case *logv1.Command_RevokeGrant:
-		return locktable.RevokeGrant{
+		return &locktable.RevokeGrant{
 			Grant: locktable.GrantID(c.RevokeGrant.GetGrantId()), Reason: c.RevokeGrant.GetReason()}, nil
 	case *logv1.Command_RevokeSession:
-		return locktable.RevokeSession{
+		return &locktable.RevokeSession{
 			Session: locktable.SessionID(c.RevokeSession.GetSessionId()), Reason: c.RevokeSession.GetReason()}, nil
 	case *logv1.Command_SetLimits:
-		return locktable.SetLimits{Limits: locktable.Limits{
+		return &locktable.SetLimits{Limits: locktable.Limits{
 			WaitersPerName:       c.SetLimits.GetWaitersPerName(),
 			GrantsPerSession:     c.SetLimits.GetGrantsPerSession(),
 			SessionsPerPrincipal: c.SetLimits.GetSessionsPerPrincipal()}}, nil
 	case *logv1.Command_SetSemantics:
-		return locktable.SetSemantics{Version: c.SetSemantics.GetVersion()}, nil
+		return &locktable.SetSemantics{Version: c.SetSemantics.GetVersion()}, nil
 	case *logv1.Command_RaiseEpoch:
-		return locktable.RaiseEpoch{Epoch: c.RaiseEpoch.GetEpoch()}, nil
+		return &locktable.RaiseEpoch{Epoch: c.RaiseEpoch.GetEpoch()}, nil
 	}
 	return nil, newerf("a command that this version does not know")
 }
@@ -157,7 +157,7 @@ func acquireFromWire(caller locktable.Caller, a *logv1.Acquire) (locktable.Comma
 		}
 		claims[i] = locktable.Claim{Name: claim.GetName(), Mode: mode}
 	}
-	return locktable.Acquire{
+	return &locktable.Acquire{
 		Caller: caller, Owner: a.GetOwner(), Claims: claims, WaitLimit: a.GetWaitMs(), Priority: a.GetPriority(),
 		Lease: a.GetLeaseMs(), MaxHold: a.GetMaxHoldMs(), LockDelay: a.GetLockDelayMs(),
 		OnDeadlock: onDeadlock(a.GetReleaseOwner()), NoReentry: a.GetNotReentrant(), Metadata: a.GetMetadata(),

@@ -20,8 +20,8 @@ func writeTestLog(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	frame, err := Encode(Entry{Proposal: 9, Version: 1, Stamp: 1234, Commands: []locktable.Command{
-		locktable.OpenSession{Namespace: "default", TTL: 30_000},
-		locktable.Release{Caller: locktable.Caller{Session: 1, Request: 2}, Grant: 17},
+		&locktable.OpenSession{Namespace: "default", TTL: 30_000},
+		&locktable.Release{Caller: locktable.Caller{Session: 1, Request: 2}, Grant: 17},
 	}})
 	if err != nil {
 		t.Fatal(err)

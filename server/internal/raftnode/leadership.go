@@ -53,7 +53,7 @@ func (n *Node) beginHistory() bool {
 	}
 	err := n.Propose(Entry{
 		Version:  SemanticsMax,
-		Commands: []locktable.Command{locktable.Bootstrap{ClusterID: n.ClusterID()}},
+		Commands: []locktable.Command{&locktable.Bootstrap{ClusterID: n.ClusterID()}},
 	}).Err()
 	if err != nil {
 		n.log.Warn("cannot begin the history of the cluster", "error", err)

@@ -23,12 +23,12 @@ func fullEntry(n uint64, session locktable.SessionID) Entry {
 	request := n * pairsOfEntry * 2
 	for i := range uint64(pairsOfEntry) {
 		caller := locktable.Caller{Principal: "load", Session: session, Request: request + i*2, Acked: request - 1}
-		e.Commands = append(e.Commands, locktable.Acquire{
+		e.Commands = append(e.Commands, &locktable.Acquire{
 			Caller: caller, Owner: fmt.Sprint(i),
 			Claims: []locktable.Claim{{Name: fmt.Sprintf("orders/%d", i), Mode: locktable.X}},
 		})
 		caller.Request++
-		e.Commands = append(e.Commands, locktable.Release{Caller: caller, Grant: grantOf(n, i)})
+		e.Commands = append(e.Commands, &locktable.Release{Caller: caller, Grant: grantOf(n, i)})
 	}
 	return e
 }
@@ -60,7 +60,7 @@ func writeAtFullLoad(t *testing.T, d time.Duration) bool {
 	term := leader.Term()
 	const first = 1 << 40
 	err := leader.Propose(Entry{Proposal: first, Version: SemanticsMax, Commands: []locktable.Command{
-		locktable.OpenSession{Principal: "load", Namespace: "default", TTL: 86_400_000, Nonce: "load"}}}).Err()
+		&locktable.OpenSession{Principal: "load", Namespace: "default", TTL: 86_400_000, Nonce: "load"}}}).Err()
 	if err != nil {
 		return false
 	}

@@ -13,17 +13,17 @@ import (
 // Every command of the lock table that comes from outside is made here, and only out of fields
 // that have been checked.
 
-func openSession(r *v1.OpenSessionRequest, principal string) (locktable.OpenSession, *v1.Error) {
+func openSession(r *v1.OpenSessionRequest, principal string) (*locktable.OpenSession, *v1.Error) {
 	var at place
 	namespace, err := at.namespace(r.GetNamespace())
 	if err != nil {
-		return locktable.OpenSession{}, err
+		return nil, err
 	}
 	ttl, err := at.millis("ttl", r.GetTtl(), ttlDefault)
 	if err != nil {
-		return locktable.OpenSession{}, err
+		return nil, err
 	}
-	return locktable.OpenSession{
+	return &locktable.OpenSession{
 			Principal: principal,
 			Namespace: namespace,
 			TTL:       ttl,
@@ -35,13 +35,13 @@ func openSession(r *v1.OpenSessionRequest, principal string) (locktable.OpenSess
 		)
 }
 
-func renewSession(r *v1.RenewSessionRequest, principal string) (locktable.RenewSession, *v1.Error) {
+func renewSession(r *v1.RenewSessionRequest, principal string) (*locktable.RenewSession, *v1.Error) {
 	session := locktable.SessionID(r.GetSessionId())
-	return locktable.RenewSession{Principal: principal, Session: session}, place{}.session(r.GetSessionId())
+	return &locktable.RenewSession{Principal: principal, Session: session}, place{}.session(r.GetSessionId())
 }
 
-func closeSession(r *v1.CloseSessionRequest, principal string) (locktable.CloseSession, *v1.Error) {
-	return locktable.CloseSession{
+func closeSession(r *v1.CloseSessionRequest, principal string) (*locktable.CloseSession, *v1.Error) {
+	return &locktable.CloseSession{
 		Principal: principal,
 		Session:   locktable.SessionID(r.GetSessionId()),
 		Abandon:   r.GetAbandon(),
@@ -136,7 +136,7 @@ func acquire(at place, r *v1.AcquireRequest, of locktable.Caller) (locktable.Com
 	if err != nil {
 		return nil, err
 	}
-	c := locktable.Acquire{
+	c := &locktable.Acquire{
 		Caller:    caller,
 		Owner:     r.GetOwner(),
 		Priority:  r.GetPriority(),
@@ -168,7 +168,7 @@ func acquire(at place, r *v1.AcquireRequest, of locktable.Caller) (locktable.Com
 	); err != nil {
 		return nil, err
 	}
-	if err := at.ownSession(r, &c); err != nil {
+	if err := at.ownSession(r, c); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -240,13 +240,13 @@ func (p place) oneClaim(name string, mode v1.Mode) ([]locktable.Claim, *v1.Error
 
 func release(at place, r *v1.ReleaseRequest, of locktable.Caller) (locktable.Command, *v1.Error) {
 	caller, err := at.caller(r, of)
-	c := locktable.Release{Caller: caller, Grant: locktable.GrantID(r.GetGrantId())}
+	c := &locktable.Release{Caller: caller, Grant: locktable.GrantID(r.GetGrantId())}
 	return c, first(err, at.grant(r.GetGrantId()))
 }
 
 func renew(at place, r *v1.RenewRequest, of locktable.Caller) (locktable.Command, *v1.Error) {
 	caller, err := at.caller(r, of)
-	c := locktable.Renew{Caller: caller, Grant: locktable.GrantID(r.GetGrantId())}
+	c := &locktable.Renew{Caller: caller, Grant: locktable.GrantID(r.GetGrantId())}
 	return c, first(err, at.grant(r.GetGrantId()))
 }
 
@@ -255,7 +255,7 @@ func convert(at place, r *v1.ConvertRequest, of locktable.Caller) (locktable.Com
 	if err := first(err, at.grant(r.GetGrantId()), at.priority(r.GetPriority())); err != nil {
 		return nil, err
 	}
-	c := locktable.Convert{
+	c := &locktable.Convert{
 		Caller:   caller,
 		Grant:    locktable.GrantID(r.GetGrantId()),
 		Name:     r.GetName(),
@@ -300,17 +300,17 @@ func cancel(at place, r *v1.CancelRequest, of locktable.Caller) (locktable.Comma
 	if caller.Request == 0 {
 		return nil, at.invalid("request_id", "missing", "at least 1")
 	}
-	return locktable.Cancel{Caller: caller}, nil
+	return &locktable.Cancel{Caller: caller}, nil
 }
 
 func revokeGrant(r *v1.RevokeGrantRequest) (locktable.Command, *v1.Error) {
 	var at place
-	return locktable.RevokeGrant{Grant: locktable.GrantID(r.GetGrantId()), Reason: r.GetReason()},
+	return &locktable.RevokeGrant{Grant: locktable.GrantID(r.GetGrantId()), Reason: r.GetReason()},
 		first(at.grant(r.GetGrantId()), at.text("reason", r.GetReason(), metadataBytesMax))
 }
 
 func revokeSession(r *v1.RevokeSessionRequest) (locktable.Command, *v1.Error) {
 	var at place
-	return locktable.RevokeSession{Session: locktable.SessionID(r.GetSessionId()), Reason: r.GetReason()},
+	return &locktable.RevokeSession{Session: locktable.SessionID(r.GetSessionId()), Reason: r.GetReason()},
 		first(at.session(r.GetSessionId()), at.text("reason", r.GetReason(), metadataBytesMax))
 }

@@ -234,17 +234,17 @@ func (a *answer) operation(command locktable.Command) *v1.OperationResult {
 		return &v1.OperationResult{Result: &v1.OperationResult_Error{Error: refusal(command, a)}}
 	}
 	switch c := command.(type) {
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		response := a.acquire()
 		if c.Session == 0 {
 			response.SessionId = uint64(a.Session)
 		}
 		return &v1.OperationResult{Result: &v1.OperationResult_Acquire{Acquire: response}}
-	case locktable.Release:
+	case *locktable.Release:
 		return &v1.OperationResult{Result: &v1.OperationResult_Release{Release: a.release()}}
-	case locktable.Convert:
+	case *locktable.Convert:
 		return &v1.OperationResult{Result: &v1.OperationResult_Convert{Convert: a.convert()}}
-	case locktable.Renew:
+	case *locktable.Renew:
 		return &v1.OperationResult{Result: &v1.OperationResult_Renew{Renew: a.renew()}}
 	default:
 		return &v1.OperationResult{Result: &v1.OperationResult_Cancel{Cancel: a.cancel()}}

@@ -5,25 +5,25 @@ import "github.com/holdfast-dev/holdfast/server/internal/locktable"
 // kindOf names a command for those who count.
 func kindOf(command locktable.Command) string {
 	switch command.(type) {
-	case locktable.OpenSession:
+	case *locktable.OpenSession:
 		return "open_session"
-	case locktable.RenewSession:
+	case *locktable.RenewSession:
 		return "renew_session"
-	case locktable.CloseSession:
+	case *locktable.CloseSession:
 		return "close_session"
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		return "acquire"
-	case locktable.Release:
+	case *locktable.Release:
 		return "release"
-	case locktable.Convert:
+	case *locktable.Convert:
 		return "convert"
-	case locktable.Renew:
+	case *locktable.Renew:
 		return "renew"
-	case locktable.Cancel:
+	case *locktable.Cancel:
 		return "cancel"
-	case locktable.RevokeGrant:
+	case *locktable.RevokeGrant:
 		return "revoke_grant"
-	case locktable.RevokeSession:
+	case *locktable.RevokeSession:
 		return "revoke_session"
 	}
 	return "other"

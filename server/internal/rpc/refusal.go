@@ -17,23 +17,23 @@ type subject struct {
 
 func subjectOf(command locktable.Command) subject {
 	switch c := command.(type) {
-	case locktable.RenewSession:
+	case *locktable.RenewSession:
 		return subject{session: c.Session}
-	case locktable.CloseSession:
+	case *locktable.CloseSession:
 		return subject{session: c.Session}
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		return subject{session: c.Session, request: c.Request}
-	case locktable.Release:
+	case *locktable.Release:
 		return subject{session: c.Session, request: c.Request, grant: c.Grant}
-	case locktable.Convert:
+	case *locktable.Convert:
 		return subject{session: c.Session, request: c.Request, grant: c.Grant, name: c.Name}
-	case locktable.Renew:
+	case *locktable.Renew:
 		return subject{session: c.Session, request: c.Request, grant: c.Grant}
-	case locktable.Cancel:
+	case *locktable.Cancel:
 		return subject{session: c.Session, request: c.Request}
-	case locktable.RevokeGrant:
+	case *locktable.RevokeGrant:
 		return subject{grant: c.Grant}
-	case locktable.RevokeSession:
+	case *locktable.RevokeSession:
 		return subject{session: c.Session}
 	}
 	return subject{}
@@ -108,9 +108,9 @@ func limited(detail *v1.Error, a *answer, who, what string) *v1.Error {
 func quotaExceeded(of subject, command locktable.Command, a *answer) *v1.Error {
 	who, what := fmt.Sprintf("session %d", of.session), "grants"
 	switch c := command.(type) {
-	case locktable.OpenSession:
+	case *locktable.OpenSession:
 		who, what = "the principal", "sessions"
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		if c.Session == 0 {
 			who, what = "the principal", "sessions"
 		}

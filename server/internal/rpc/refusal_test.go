@@ -9,7 +9,7 @@ import (
 // A refusal names the limit that was passed; given again it does not know it any more (HF-7.2), and
 // does not make one up.
 func TestRefusalsNameTheLimit(t *testing.T) {
-	command := locktable.Acquire{Caller: locktable.Caller{Session: 7, Request: 3}}
+	command := &locktable.Acquire{Caller: locktable.Caller{Session: 7, Request: 3}}
 	for _, test := range []struct {
 		result         locktable.Result
 		message, limit string

@@ -120,15 +120,15 @@ func (r *retry) again(ctx context.Context, detail *v1.Error) bool {
 // hasSecondEffect tells whether a command that is given again could be done twice (HF-7.1).
 func hasSecondEffect(command locktable.Command) bool {
 	switch c := command.(type) {
-	case locktable.OpenSession:
+	case *locktable.OpenSession:
 		return c.Nonce == ""
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		return c.Request == 0 && (c.Session != 0 || c.Nonce == "")
-	case locktable.Release:
+	case *locktable.Release:
 		return c.Request == 0
-	case locktable.Convert:
+	case *locktable.Convert:
 		return c.Request == 0
-	case locktable.RenewSession, locktable.Renew, locktable.Cancel:
+	case *locktable.RenewSession, *locktable.Renew, *locktable.Cancel:
 		return false
 	}
 	return true

@@ -32,7 +32,7 @@ func (o *observers) Applied(a raftnode.Applied) {
 		return
 	}
 	for i, command := range a.Commands {
-		if raise, ok := command.(locktable.RaiseEpoch); ok && a.Effects.Results[i].Outcome == locktable.Done {
+		if raise, ok := command.(*locktable.RaiseEpoch); ok && a.Effects.Results[i].Outcome == locktable.Done {
 			o.epoch.Store(raise.Epoch)
 		}
 	}

@@ -128,7 +128,7 @@ func (s *Server) raiseSemantics(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, transferLimit)
 	defer cancel()
 	_, err := s.proposer.Submit(ctx, proposer.Batch{
-		Commands: []locktable.Command{locktable.SetSemantics{Version: version}},
+		Commands: []locktable.Command{&locktable.SetSemantics{Version: version}},
 	})
 	s.log.Info("semantics version", "from", present, "to", version, "error", err)
 }

@@ -75,9 +75,9 @@ func commands(ops []op) []locktable.Command {
 func command(o op) locktable.Command {
 	caller := locktable.Caller{Principal: principal, Session: session, Request: o.request, Acked: 99_000}
 	if o.grant != 0 {
-		return locktable.Release{Caller: caller, Grant: locktable.GrantID(o.grant)}
+		return &locktable.Release{Caller: caller, Grant: locktable.GrantID(o.grant)}
 	}
-	return locktable.Acquire{
+	return &locktable.Acquire{
 		Caller:    caller,
 		Owner:     o.owner,
 		Claims:    []locktable.Claim{{Name: o.name, Mode: locktable.X}},

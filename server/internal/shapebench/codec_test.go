@@ -120,7 +120,7 @@ func appendEntry(b []byte, cmds []locktable.Command) []byte {
 		body = appendVarint(body, 2, caller(c).Request)
 		body = appendVarint(body, 3, caller(c).Acked)
 		switch c := c.(type) {
-		case locktable.Acquire:
+		case *locktable.Acquire:
 			body = appendString(body, 4, c.Owner)
 			for _, claim := range c.Claims {
 				size := 2 + protowire.SizeBytes(len(claim.Name)) + 1
@@ -131,7 +131,7 @@ func appendEntry(b []byte, cmds []locktable.Command) []byte {
 			}
 			body = appendVarint(body, 6, uint64(c.WaitLimit))
 			cmd = protowire.AppendTag(cmd, 5, protowire.BytesType)
-		case locktable.Release:
+		case *locktable.Release:
 			body = appendVarint(body, 4, uint64(c.Grant))
 			cmd = protowire.AppendTag(cmd, 6, protowire.BytesType)
 		}
@@ -145,9 +145,9 @@ func appendEntry(b []byte, cmds []locktable.Command) []byte {
 
 func caller(c locktable.Command) locktable.Caller {
 	switch c := c.(type) {
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		return c.Caller
-	case locktable.Release:
+	case *locktable.Release:
 		return c.Caller
 	}
 	panic("unreachable: the batch has acquires and releases")
@@ -204,7 +204,7 @@ func (codec) answer(cmds []locktable.Command, first uint64) []byte {
 		at = appendVarint(at, 3, stamp)
 		var result []byte
 		switch c := c.(type) {
-		case locktable.Acquire:
+		case *locktable.Acquire:
 			r := appendVarint(resp[:0], 1, 1)
 			g := appendVarint(grant[:0], 1, first+uint64(i))
 			g = appendVarint(g, 2, first+uint64(i))
@@ -219,7 +219,7 @@ func (codec) answer(cmds []locktable.Command, first uint64) []byte {
 			r = appendBytes(r, 3, g)
 			r = appendBytes(r, 10, at)
 			result = appendBytes(op[:0], 2, r)
-		case locktable.Release:
+		case *locktable.Release:
 			result = appendBytes(op[:0], 3, appendBytes(resp[:0], 2, at))
 		}
 		b = appendBytes(b, 1, result)

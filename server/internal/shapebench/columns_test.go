@@ -84,13 +84,13 @@ func (columns) answer(cmds []locktable.Command, first uint64) []byte {
 	resp := &shapepb.ColumnsResults{Index: index, TimeMs: stamp, SessionDeadlineMs: stamp + ttlMillis}
 	for i, c := range cmds {
 		switch c.(type) {
-		case locktable.Acquire:
+		case *locktable.Acquire:
 			resp.Kinds = append(resp.Kinds, kindAcquire)
 			resp.Outcomes = append(resp.Outcomes, byte(locktable.Granted))
 			resp.GrantIds = append(resp.GrantIds, int64(first)+int64(i))
 			resp.Tokens = append(resp.Tokens, int64(first)+int64(i))
 			resp.Depths = append(resp.Depths, 1)
-		case locktable.Release:
+		case *locktable.Release:
 			resp.Kinds = append(resp.Kinds, kindRelease)
 			resp.Depths = append(resp.Depths, 0)
 		}

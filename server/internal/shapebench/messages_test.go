@@ -66,7 +66,7 @@ func logEntry(cmds []locktable.Command) *logv1.Entry {
 	entry := &logv1.Entry{SemanticsVersion: 1, StampMs: stamp, Proposal: proposal}
 	for _, c := range cmds {
 		switch c := c.(type) {
-		case locktable.Acquire:
+		case *locktable.Acquire:
 			entry.Commands = append(entry.Commands, &logv1.Command{
 				Principal: c.Principal,
 				Command: &logv1.Command_Acquire{Acquire: &logv1.Acquire{
@@ -75,7 +75,7 @@ func logEntry(cmds []locktable.Command) *logv1.Entry {
 					WaitMs: c.WaitLimit,
 				}},
 			})
-		case locktable.Release:
+		case *locktable.Release:
 			entry.Commands = append(entry.Commands, &logv1.Command{
 				Principal: c.Principal,
 				Command: &logv1.Command_Release{Release: &logv1.Release{
@@ -114,7 +114,7 @@ func (messages) answer(cmds []locktable.Command, first uint64) []byte {
 		at := &holdfastv1.Stamp{Index: index, Offset: uint32(i), TimeMs: stamp}
 		r := &holdfastv1.OperationResult{}
 		switch c := c.(type) {
-		case locktable.Acquire:
+		case *locktable.Acquire:
 			r.Result = &holdfastv1.OperationResult_Acquire{Acquire: &holdfastv1.AcquireResponse{
 				Outcome: holdfastv1.Outcome_OUTCOME_GRANTED,
 				Grant: &holdfastv1.Grant{
@@ -125,7 +125,7 @@ func (messages) answer(cmds []locktable.Command, first uint64) []byte {
 				},
 				Stamp: at,
 			}}
-		case locktable.Release:
+		case *locktable.Release:
 			r.Result = &holdfastv1.OperationResult_Release{Release: &holdfastv1.ReleaseResponse{Stamp: at}}
 		}
 		resp.Results = append(resp.Results, r)

@@ -124,9 +124,9 @@ func (w *Waiters) Await(ctx context.Context, call Call) (Answer, error) {
 
 func sessionOf(command locktable.Command) locktable.SessionID {
 	switch c := command.(type) {
-	case locktable.Acquire:
+	case *locktable.Acquire:
 		return c.Session
-	case locktable.Convert:
+	case *locktable.Convert:
 		return c.Session
 	}
 	return 0
@@ -311,7 +311,7 @@ func (w *Waiters) Parked() int {
 // nobody else knows its nonce (HF-4.12). Otherwise somebody will ask again with that nonce, and
 // the wait stays for them; so does a grant that came first, unless nobody can ask for it.
 func (w *Waiters) abandon(ctx context.Context, call Call) {
-	acquire, ok := call.Command.(locktable.Acquire)
+	acquire, ok := call.Command.(*locktable.Acquire)
 	if !ok || acquire.Session != 0 || acquire.Nonce == "" {
 		return
 	}
@@ -320,14 +320,14 @@ func (w *Waiters) abandon(ctx context.Context, call Call) {
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.CleanupLimit)
 	defer stop()
-	cancel := locktable.Cancel{
+	cancel := &locktable.Cancel{
 		Caller:    locktable.Caller{Principal: acquire.Principal},
 		Namespace: acquire.Namespace,
 		Nonce:     acquire.Nonce,
 	}
 	result, err := w.cleanup(ctx, cancel)
 	if err == nil && result.Outcome == locktable.Granted && call.NodeNonce {
-		release := locktable.Release{Caller: cancel.Caller, Grant: result.Grant.ID}
+		release := &locktable.Release{Caller: cancel.Caller, Grant: result.Grant.ID}
 		_, _ = w.cleanup(ctx, release) // if it fails the session's ttl ends the grant
 	}
 }

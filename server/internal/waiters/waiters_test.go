@@ -54,7 +54,7 @@ func bubble(t *testing.T, f func(*rig)) {
 		r.log = logtest.New(r.table, observers{r.p, r.Waiters, r.hub}, latency)
 		r.p.Start(r.log)
 		r.log.Lead()
-		r.do(0, locktable.Bootstrap{ClusterID: "test"})
+		r.do(0, &locktable.Bootstrap{ClusterID: "test"})
 		f(r)
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -80,12 +80,12 @@ func (r *rig) do(session locktable.SessionID, c locktable.Command) locktable.Res
 
 func (r *rig) open() locktable.SessionID {
 	r.Helper()
-	return r.do(0, locktable.OpenSession{Namespace: "default", TTL: 24 * 3600 * 1000}).Session
+	return r.do(0, &locktable.OpenSession{Namespace: "default", TTL: 24 * 3600 * 1000}).Session
 }
 
 // acquire is a request for X on a name, with a long wait limit.
-func acquire(session locktable.SessionID, request uint64, name string) locktable.Acquire {
-	return locktable.Acquire{
+func acquire(session locktable.SessionID, request uint64, name string) *locktable.Acquire {
+	return &locktable.Acquire{
 		Caller:    locktable.Caller{Session: session, Request: request},
 		Claims:    []locktable.Claim{{Name: name, Mode: locktable.X}},
 		WaitLimit: 3600 * 1000,
@@ -93,7 +93,7 @@ func acquire(session locktable.SessionID, request uint64, name string) locktable
 }
 
 // anonymous is such a request without a session.
-func anonymous(nonce, name string) locktable.Acquire {
+func anonymous(nonce, name string) *locktable.Acquire {
 	a := acquire(0, 0, name)
 	a.Namespace, a.TTL, a.Nonce = "default", 30_000, nonce
 	return a
@@ -144,7 +144,7 @@ func TestAParkedCallEndsWithTheEntryThatGrantsIt(t *testing.T) {
 		if r.Parked() != 1 {
 			t.Fatalf("%d calls are parked", r.Parked())
 		}
-		release := r.do(a, locktable.Release{
+		release := r.do(a, &locktable.Release{
 			Caller: locktable.Caller{Session: a, Request: 2}, Grant: first.answer.Result.Grant.ID,
 		})
 		o := <-parked
@@ -202,7 +202,7 @@ func TestQueuedAndGrantedInOneEntry(t *testing.T) {
 		again := r.await(r.Context(), waiters.Call{Command: acquire(b, 1, "x")})
 		go func() {
 			_, _ = r.p.Submit(context.Background(), proposer.Batch{Session: a, Commands: []locktable.Command{
-				locktable.Release{Caller: locktable.Caller{Session: a, Request: 2}, Grant: grant},
+				&locktable.Release{Caller: locktable.Caller{Session: a, Request: 2}, Grant: grant},
 			}})
 		}()
 		synctest.Wait()
@@ -233,7 +233,7 @@ func TestARetryOfAWaitParksBesideTheFirstCall(t *testing.T) {
 		if r.Parked() != 1 {
 			t.Errorf("%d calls are parked, want the second", r.Parked())
 		}
-		r.do(a, locktable.Release{Caller: locktable.Caller{Session: a, Request: 2}, Grant: grant})
+		r.do(a, &locktable.Release{Caller: locktable.Caller{Session: a, Request: 2}, Grant: grant})
 		r.want(<-second, locktable.Granted)
 		r.want(<-r.await(r.Context(), waiters.Call{Command: acquire(b, 1, "x")}), locktable.Granted)
 	})
@@ -248,7 +248,7 @@ func TestABrokenCallWithASessionLeavesItsWait(t *testing.T) {
 		parked := r.await(ctx, waiters.Call{Command: acquire(b, 1, "x")})
 		cancel()
 		r.wantUnknown(<-parked)
-		r.do(a, locktable.Release{Caller: locktable.Caller{Session: a, Request: 2}, Grant: grant})
+		r.do(a, &locktable.Release{Caller: locktable.Caller{Session: a, Request: 2}, Grant: grant})
 		r.want(<-r.await(r.Context(), waiters.Call{Command: acquire(b, 1, "x")}), locktable.Granted)
 	})
 }
@@ -317,7 +317,7 @@ func TestACallThatEndsBeforeItWasProposedLeavesNothing(t *testing.T) {
 		}
 		for _, e := range r.log.Proposed() {
 			for _, c := range e.Commands {
-				if _, ok := c.(locktable.Cancel); ok {
+				if _, ok := c.(*locktable.Cancel); ok {
 					t.Error("something that never was is cancelled")
 				}
 			}
@@ -335,7 +335,7 @@ func TestACallStaysParkedThroughAChangeOfLeaders(t *testing.T) {
 		time.Sleep(time.Second)
 		r.log.Lead()
 		time.Sleep(10 * time.Second)
-		r.do(a, locktable.Release{Caller: locktable.Caller{Session: a, Request: 2}, Grant: grant})
+		r.do(a, &locktable.Release{Caller: locktable.Caller{Session: a, Request: 2}, Grant: grant})
 		r.want(<-parked, locktable.Granted)
 	})
 }
@@ -387,7 +387,7 @@ func TestCloseEndsParkedCalls(t *testing.T) {
 		var cancelled []string
 		for _, e := range r.log.Proposed() {
 			for _, c := range e.Commands {
-				if c, ok := c.(locktable.Cancel); ok {
+				if c, ok := c.(*locktable.Cancel); ok {
 					cancelled = append(cancelled, c.Nonce)
 				}
 			}
@@ -451,7 +451,7 @@ func (r *rig) useLock(id locktable.SessionID, request uint64, pauses []time.Dura
 	}
 	time.Sleep(pauses[2])
 	a, err := r.p.Submit(ctx, proposer.Batch{Session: id, Commands: []locktable.Command{
-		locktable.Release{Caller: locktable.Caller{Session: id, Request: request + 1}, Grant: grant},
+		&locktable.Release{Caller: locktable.Caller{Session: id, Request: request + 1}, Grant: grant},
 	}})
 	if err != nil || a.Results[0].Outcome != locktable.Done {
 		return 0

@@ -16,7 +16,7 @@ func TestCursorsOfAnotherHistoryAreCompacted(t *testing.T) {
 	if _, err := other.Session(7, cursor); !errors.Is(err, ErrCompacted) {
 		t.Errorf("another cluster: %v", err)
 	}
-	f.batch(locktable.RaiseEpoch{Epoch: 3})
+	f.batch(&locktable.RaiseEpoch{Epoch: 3})
 	if _, err := f.Session(7, cursor); !errors.Is(err, ErrCompacted) {
 		t.Errorf("before a restore: %v", err)
 	}

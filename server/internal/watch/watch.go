@@ -106,11 +106,11 @@ func (h *Hub) follow(a proposer.Applied) {
 			continue
 		}
 		switch c := command.(type) {
-		case locktable.Bootstrap:
+		case *locktable.Bootstrap:
 			if h.history.ClusterID == "" {
 				h.history = &History{ClusterID: c.ClusterID, Epoch: h.history.Epoch}
 			}
-		case locktable.RaiseEpoch:
+		case *locktable.RaiseEpoch:
 			h.history = &History{ClusterID: h.history.ClusterID, Epoch: c.Epoch}
 		}
 	}

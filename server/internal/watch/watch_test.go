@@ -28,7 +28,7 @@ type feed struct {
 
 func newFeed(t *testing.T, cfg Config) *feed {
 	f := &feed{T: t, Hub: New(cfg)}
-	f.batch(locktable.Bootstrap{ClusterID: "c1"})
+	f.batch(&locktable.Bootstrap{ClusterID: "c1"})
 	return f
 }
 
