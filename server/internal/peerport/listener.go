@@ -26,9 +26,9 @@ func newListener(a net.Addr) *listener {
 	return &listener{addr: a, conns: make(chan net.Conn), done: make(chan struct{}), open: map[*conn]struct{}{}}
 }
 
-// hand gives a connection to whoever accepts next.
-func (l *listener) hand(c net.Conn) {
-	tracked := &conn{Conn: c, of: l}
+// hand gives a connection that a node has dialled to whoever accepts next.
+func (l *listener) hand(c net.Conn, node string) {
+	tracked := &conn{Conn: c, of: l, node: node}
 	l.mu.Lock()
 	if l.open == nil {
 		l.mu.Unlock()
@@ -75,8 +75,12 @@ func (l *listener) Addr() net.Addr { return l.addr }
 // conn is an accepted connection that its listener can close.
 type conn struct {
 	net.Conn
-	of *listener
+	of   *listener
+	node string
 }
+
+// Node is the id of the node that has dialled.
+func (c *conn) Node() string { return c.node }
 
 func (c *conn) Close() error {
 	c.of.mu.Lock()

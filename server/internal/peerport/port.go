@@ -184,7 +184,7 @@ func (p *Port) accept() {
 // receive is the acceptor's half of the handshake.
 func (p *Port) receive(conn net.Conn) {
 	stop := closeOn(p.closed, conn)
-	kind, err := p.shake(conn)
+	theirs, err := p.shake(conn)
 	if !stop() || err != nil {
 		_ = conn.Close()
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -193,15 +193,15 @@ func (p *Port) receive(conn net.Conn) {
 		return
 	}
 	to := p.http
-	if kind == kindRaft {
+	if Kind(theirs.kind) == kindRaft {
 		to = p.raft
 	}
-	to.hand(conn)
+	to.hand(conn, theirs.node)
 }
 
-func (p *Port) shake(conn net.Conn) (Kind, error) {
+func (p *Port) shake(conn net.Conn) (hello, error) {
 	if err := conn.SetDeadline(time.Now().Add(p.timeout)); err != nil {
-		return 0, err
+		return hello{}, err
 	}
 	var seen headRecorder
 	theirs, err := readHello(io.TeeReader(conn, &seen))
@@ -210,18 +210,18 @@ func (p *Port) shake(conn net.Conn) (Kind, error) {
 			"this is the peer port of a holdfast node; clients use the client port\n")
 	}
 	if err != nil {
-		return 0, err
+		return hello{}, err
 	}
 	verdict := judge(theirs, p.ClusterID())
 	answer := hello{version: version, kind: byte(verdict), cluster: p.ClusterID(), node: p.node}
 	if err := answer.write(conn); err != nil {
-		return 0, err
+		return hello{}, err
 	}
 	if verdict != welcome {
-		return 0, fmt.Errorf("node %q of cluster %q, version %d, kind %d: refused (%d)",
+		return hello{}, fmt.Errorf("node %q of cluster %q, version %d, kind %d: refused (%d)",
 			theirs.node, theirs.cluster, theirs.version, theirs.kind, verdict)
 	}
-	return Kind(theirs.kind), conn.SetDeadline(time.Time{})
+	return theirs, conn.SetDeadline(time.Time{})
 }
 
 // dial connects to a node; if its id is given, to no other.

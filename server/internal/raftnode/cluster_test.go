@@ -26,7 +26,7 @@ const patience = 30 * time.Second
 
 // member is one node of a test cluster: its directory outlives it.
 type member struct {
-	t    *testing.T
+	t    testing.TB
 	path string
 	addr string
 	time Timing
@@ -103,7 +103,7 @@ func (r *recorder) find(proposal uint64) (Applied, bool) {
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-func newMember(t *testing.T) *member {
+func newMember(t testing.TB) *member {
 	return &member{t: t, path: filepath.Join(t.TempDir(), "data"), addr: "127.0.0.1:0", time: singleTiming}
 }
 
@@ -180,7 +180,7 @@ func (m *member) fatal() error {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for !ok() {
@@ -245,7 +245,7 @@ func (m *member) join(leader *member) {
 }
 
 // leaderOf waits for a member that leads.
-func leaderOf(t *testing.T, members []*member) *member {
+func leaderOf(t testing.TB, members []*member) *member {
 	t.Helper()
 	var leader *member
 	eventually(t, "somebody leads", func() bool {

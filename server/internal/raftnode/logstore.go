@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"path/filepath"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -76,6 +77,10 @@ type logStore struct {
 	store boltStore
 	stop  *failStop
 	disk  *diskClock
+
+	// early is told what is about to be written, and after which entry it comes.
+	early atomic.Pointer[func(before position, logs []*raft.Log)]
+	last  position // of the last entry that was written; for Raft's main loop alone
 }
 
 const (
@@ -175,7 +180,14 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		copies[i].Extensions = seal(l)
 		sealed[i] = &copies[i]
 	}
-	return s.write("append to the log", func() error { return s.store.StoreLogs(sealed) })
+	if early := s.early.Load(); early != nil && s.last.index+1 == logs[0].Index {
+		(*early)(s.last, logs)
+	}
+	err := s.write("append to the log", func() error { return s.store.StoreLogs(sealed) })
+	if end := logs[len(logs)-1]; err == nil {
+		s.last = position{end.Index, end.Term}
+	}
+	return err
 }
 
 // DeleteRange deletes in chunks: a prefix from its low end and a suffix from its high end, so that
@@ -186,6 +198,9 @@ func (s *logStore) DeleteRange(from, to uint64) error {
 		return err
 	}
 	prefix := from <= first
+	if !prefix {
+		s.last = position{} // only a follower cuts the end off
+	}
 	from = max(from, first)
 	for from <= to {
 		low, high := from, min(to, from+deleteChunk-1)

@@ -146,7 +146,7 @@ func (n *Node) Promote(ctx context.Context, id string) error {
 	if n.raft.State() != raft.Leader {
 		return ErrNotLeader
 	}
-	last, has := n.raft.LastIndex(), n.trans.confirmed(s.ID, n.raft.CurrentTerm())
+	last, has := n.raft.LastIndex(), n.trans.follower(s.ID).confirmed(n.raft.CurrentTerm())
 	if has+caughtUp < last || has == 0 {
 		return &NotCaughtUpError{ID: id, Behind: last - min(has, last)}
 	}

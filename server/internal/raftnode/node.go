@@ -85,6 +85,7 @@ type Node struct {
 	snapshots     snapshotTrigger
 	proposals     chan *Future
 	notify        chan bool
+	ends          chan string // nodes whose streams to this one have ended
 
 	shutdown  func() error  // stops Raft, and waits for it whoever calls; Raft itself lets only the first wait
 	stopped   chan struct{} // closed when the node ends, for whatever reason
@@ -107,6 +108,7 @@ func Open(cfg Config) (*Node, error) {
 	n.running.Go(n.runLeadership)
 	n.running.Go(n.runProposals)
 	n.running.Go(n.runSnapshots)
+	n.running.Go(n.runSuccession)
 	n.running.Go(n.watchEnd)
 	return n, nil
 }
@@ -120,6 +122,7 @@ func newNode(cfg Config) *Node {
 		snapshotBytes: cfg.SnapshotBytes,
 		proposals:     make(chan *Future, proposalsMax),
 		notify:        make(chan bool, notifyBuffer),
+		ends:          make(chan string, endsMax),
 		stopped:       make(chan struct{}),
 	}
 	if n.log == nil {
@@ -143,7 +146,7 @@ func newNode(cfg Config) *Node {
 		onSlow: n.diskIsSlow, onStuck: n.stop.fatal,
 	}
 	n.snapshots.limit, n.snapshots.due = n.snapshotBytes, make(chan struct{}, 1)
-	n.trans = newTransport(cfg.Streams, n.disk, n.stop, newHCLog(n.log))
+	n.trans = newTransport(cfg.Streams, n.disk, n.stop, newHCLog(n.log), n.streamEnded)
 	n.members.self = raft.ServerID(cfg.Dir.NodeID())
 	n.fsm = &fsm{
 		stop: n.stop, observer: n.observer, table: locktable.New(),
@@ -201,8 +204,9 @@ func (n *Node) open(cfg Config) error {
 	}
 	n.raft.RegisterObserver(raft.NewObserver(nil, false, n.sawLeader))
 	n.shutdown = sync.OnceValue(func() error { return n.raft.Shutdown().Error() })
-	leads := n.leads
+	leads, early := n.leads, n.sendEarly
 	n.trans.leads.Store(&leads)
+	logs.early.Store(&early)
 	return nil
 }
 

@@ -38,7 +38,7 @@ func TestEveryFailureToStartIsNamed(t *testing.T) {
 		failure StartFailure
 		says    string
 	}{
-		{"neither bootstrapped nor joined", newMember, NotInitialised, "belongs to no cluster yet"},
+		{"neither bootstrapped nor joined", func(t *testing.T) *member { return newMember(t) }, NotInitialised, "belongs to no cluster yet"},
 		{"in use", func(t *testing.T) *member {
 			m := used(t)
 			d, err := OpenDir(m.path)

@@ -16,12 +16,17 @@ import (
 // Streams carries Raft between the nodes; peerport has one.
 type Streams interface {
 	net.Listener
-	// Dial connects to a node, and fails if another one is found at the address.
+	// Dial connects to a node, and fails if another one is found at the address. Connections that are
+	// accepted have a method Node, which tells who has dialled.
 	Dial(node, address string, timeout time.Duration) (net.Conn, error)
 }
 
-// streamLayer makes Streams into what Raft calls a stream layer, and marks errors of dialling.
-type streamLayer struct{ Streams }
+// streamLayer makes Streams into what Raft calls a stream layer. It marks errors of dialling, and
+// tells when a stream that another node has dialled ends.
+type streamLayer struct {
+	Streams
+	ended func(node string)
+}
 
 type dialError struct{ error }
 
@@ -35,6 +40,28 @@ func (s streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (ne
 		return nil, dialError{err}
 	}
 	return conn, nil
+}
+
+// Accept implements net.Listener.
+func (s streamLayer) Accept() (net.Conn, error) {
+	conn, err := s.Streams.Accept()
+	if from, ok := conn.(interface{ Node() string }); ok && err == nil && s.ended != nil {
+		return &stream{Conn: conn, ended: func() { s.ended(from.Node()) }}, nil
+	}
+	return conn, err
+}
+
+// stream is a connection that Raft reads requests from. Raft closes it whenever it ends.
+type stream struct {
+	net.Conn
+	once  sync.Once
+	ended func()
+}
+
+func (s *stream) Close() error {
+	err := s.Conn.Close()
+	s.once.Do(s.ended)
+	return err
 }
 
 // at is the form in which streamLayer is told which node Raft means; Raft dials addresses only.
@@ -51,25 +78,27 @@ const (
 // transport is Raft's network transport with some of its habits changed.
 type transport struct {
 	*raft.NetworkTransport
-	disk   *diskClock
-	stop   *failStop
-	closed chan struct{}
-	once   sync.Once
+	streams Streams
+	disk    *diskClock
+	stop    *failStop
+	closed  chan struct{}
+	once    sync.Once
 
 	// leads tells whether the node leads that term and that node is a member of the cluster.
 	leads atomic.Pointer[func(term uint64, id raft.ServerID) bool]
 
-	mu    sync.Mutex
-	match map[raft.ServerID]progress
+	mu        sync.Mutex
+	followers map[raft.ServerID]*follower
+	senders   sync.WaitGroup
 }
 
-// progress is how far a follower has confirmed the log of a leader of that term.
-type progress struct{ term, index uint64 }
-
-func newTransport(streams Streams, disk *diskClock, stop *failStop, log hclogger) *transport {
+// newTransport makes a transport; ended is told the node whose stream to this one has ended.
+func newTransport(
+	streams Streams, disk *diskClock, stop *failStop, log hclogger, ended func(node string),
+) *transport {
 	return &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Stream:  streamLayer{streams},
+			Stream:  streamLayer{streams, ended},
 			Logger:  log,
 			MaxPool: transportPool,
 			Timeout: transportTimeout,
@@ -77,10 +106,11 @@ func newTransport(streams Streams, disk *diskClock, stop *failStop, log hclogger
 			// receiver of replies waiting for each other for ever, while heartbeats go on.
 			MaxRPCsInFlight: 1,
 		}),
-		disk:   disk,
-		stop:   stop,
-		closed: make(chan struct{}),
-		match:  map[raft.ServerID]progress{},
+		streams:   streams,
+		disk:      disk,
+		stop:      stop,
+		closed:    make(chan struct{}),
+		followers: map[raft.ServerID]*follower{},
 	}
 }
 
@@ -101,13 +131,19 @@ func (t *transport) AppendEntries(
 	if isHeartbeat(args) {
 		return t.heartbeat(id, target, args, resp)
 	}
+	f := t.follower(id)
+	if f.begin(args, resp) {
+		return nil
+	}
+	confirmed := false
+	defer func() { f.end(args, confirmed) }()
 	for {
 		err := errSilent
 		if !t.disk.silent() {
 			err = t.NetworkTransport.AppendEntries(id, at(id, target), args, resp)
 		}
 		if err == nil {
-			t.confirm(id, args, resp)
+			confirmed = resp.Success
 			return nil
 		}
 		if !t.retry(id, args.Term, err) {
@@ -150,27 +186,24 @@ func (t *transport) retry(id raft.ServerID, term uint64, err error) bool {
 	case <-t.closed:
 		return false
 	}
+	return t.stillLeads(term, id)
+}
+
+func (t *transport) stillLeads(term uint64, id raft.ServerID) bool {
 	leads := t.leads.Load()
 	return leads != nil && (*leads)(term, id)
 }
 
-func (t *transport) confirm(id raft.ServerID, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) {
-	if !resp.Success {
-		return
-	}
+// follower gives what is known of another member.
+func (t *transport) follower(id raft.ServerID) *follower {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.match[id] = progress{args.Term, args.PrevLogEntry + uint64(len(args.Entries))}
-}
-
-// confirmed is the index up to which a follower has confirmed the log of the leader of a term.
-func (t *transport) confirmed(id raft.ServerID, term uint64) uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if p := t.match[id]; p.term == term {
-		return p.index
+	f := t.followers[id]
+	if f == nil {
+		f = newFollower(id)
+		t.followers[id] = f
 	}
-	return 0
+	return f
 }
 
 // RequestVote implements raft.Transport, as those below.
@@ -204,5 +237,7 @@ func (t *transport) TimeoutNow(
 func (t *transport) Close() error {
 	t.once.Do(func() { close(t.closed) })
 	t.CloseStreams()
-	return t.NetworkTransport.Close()
+	err := t.NetworkTransport.Close()
+	t.senders.Wait()
+	return err
 }

@@ -18,7 +18,7 @@ func newTestTransport(t *testing.T, node string) (*transport, *peerport.Port) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := newTransport(port.Raft(), &diskClock{}, newFailStop(nil, quiet(), nil), newHCLog(quiet()))
+	tr := newTransport(port.Raft(), &diskClock{}, newFailStop(nil, quiet(), nil), newHCLog(quiet()), nil)
 	t.Cleanup(func() { _ = tr.Close(); _ = port.Close() })
 	return tr, port
 }
@@ -103,7 +103,7 @@ func newProbe(t *testing.T, cluster string) *raft.NetworkTransport {
 		t.Fatal(err)
 	}
 	probe := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: streamLayer{port.Raft()}, MaxPool: 1, Timeout: patience, MaxRPCsInFlight: 1, Logger: newHCLog(quiet())})
+		Stream: streamLayer{Streams: port.Raft()}, MaxPool: 1, Timeout: patience, MaxRPCsInFlight: 1, Logger: newHCLog(quiet())})
 	t.Cleanup(func() { probe.CloseStreams(); _ = probe.Close(); _ = port.Close() })
 	return probe
 }
@@ -166,16 +166,16 @@ func TestNodeThatIsBackIsReachedAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newTransport(port.Raft(), &diskClock{}, newFailStop(nil, quiet(), nil), newHCLog(quiet()))
+	b := newTransport(port.Raft(), &diskClock{}, newFailStop(nil, quiet(), nil), newHCLog(quiet()), nil)
 	t.Cleanup(func() { _ = b.Close(); _ = port.Close() })
 	answer(b, raft.AppendEntriesResponse{Term: 3, Success: true})
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
-	if got := a.confirmed("b", 3); got != 10 {
+	if got := a.follower("b").confirmed(3); got != 10 {
 		t.Errorf("confirmed up to %d", got)
 	}
-	if got := a.confirmed("b", 4); got != 0 {
+	if got := a.follower("b").confirmed(4); got != 0 {
 		t.Errorf("confirmed up to %d in another term", got)
 	}
 	var resp raft.AppendEntriesResponse
