@@ -93,7 +93,7 @@ func sessionEvent(item *watch.Item) *v1.EventsResponse {
 	return out
 }
 
-func historyRef(h *watch.History) *v1.ClusterRef {
+func historyRef(h watch.History) *v1.ClusterRef {
 	return &v1.ClusterRef{ClusterId: h.ClusterID, Epoch: h.Epoch}
 }
 

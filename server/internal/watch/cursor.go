@@ -36,7 +36,7 @@ const (
 
 // cursor writes a place for clients to give back. To them it is opaque; inside are a version, the
 // epoch, the place, and the cluster id.
-func (h *History) cursor(p place) string {
+func (h History) cursor(p place) string {
 	b := make([]byte, 0, 32+len(h.ClusterID))
 	b = append(b, cursorVersion)
 	b = binary.AppendUvarint(b, uint64(h.Epoch))

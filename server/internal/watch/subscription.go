@@ -57,7 +57,7 @@ func (h *Hub) subscribe(s *Subscription, cursor string) (*Subscription, error) {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if history != *h.history || at.compare(s.ring.floor) < 0 {
+	if history != h.history || at.compare(s.ring.floor) < 0 {
 		return nil, ErrCompacted
 	}
 	s.seen, s.next, s.era = at, s.ring.after(at), h.era
@@ -150,11 +150,7 @@ func (s *Subscription) scan() ([]Item, error) {
 			return nil, ErrCompacted
 		}
 		for end := min(s.next+scanMax, r.to); s.next < end && len(items) < itemsMax; {
-			if s.concerns(&r.at(s.next).Event) {
-				items = s.take(items, s.next)
-			} else {
-				s.pass(s.next)
-			}
+			items = s.look(items, s.next)
 		}
 		if len(items) > 0 || s.next == r.to {
 			return items, nil
@@ -164,22 +160,29 @@ func (s *Subscription) scan() ([]Item, error) {
 	}
 }
 
-// concerns tells whether an event is the subscription's.
-func (s *Subscription) concerns(e *locktable.Event) bool {
+// look appends event n if it concerns the subscription.
+func (s *Subscription) look(items []Item, n uint64) []Item {
 	if s.session != 0 {
-		return e.Session == s.session && concernsSession(e)
+		if s.ring.at(n).session == s.session {
+			return s.take(items, n)
+		}
+	} else if event := s.ring.item(n).Event; event.Namespace == s.namespace {
+		found := false
+		names(&event, func(name string) { found = found || below(name, s.prefix) })
+		if found {
+			return s.take(items, n)
+		}
 	}
-	found := false
-	if e.Namespace == s.namespace {
-		names(e, func(name string) { found = found || below(name, s.prefix) })
-	}
-	return found
+	s.pass(n)
+	return items
 }
 
 // take appends event n, unless a cursor says that it was seen on another node.
 func (s *Subscription) take(items []Item, n uint64) []Item {
-	if item := s.ring.at(n); item.place.compare(s.seen) > 0 {
-		items = append(items, *item)
+	if s.ring.at(n).place.compare(s.seen) > 0 {
+		item := s.ring.item(n)
+		item.History.ClusterID = s.hub.history.ClusterID
+		items = append(items, item)
 	}
 	s.pass(n)
 	return items

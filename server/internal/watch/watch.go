@@ -34,7 +34,7 @@ type Hub struct {
 	mu       sync.RWMutex
 	lives    ring // what concerns sessions
 	locks    ring // what happens to locks
-	history  *History
+	history  History
 	head     place                          // everything up to it has come by
 	era      int                            // counts the gaps
 	sessions map[locktable.SessionID]*topic // who waits for a session
@@ -57,13 +57,13 @@ func New(cfg Config) *Hub {
 	return &Hub{
 		lives:    kept,
 		locks:    kept,
-		history:  &History{},
 		sessions: make(map[locktable.SessionID]*topic),
 		prefixes: make(map[string]map[string]*topic),
 	}
 }
 
-// Applied takes in the events of a batch and wakes those whom they concern, and nobody else.
+// Applied takes in the events of a batch and wakes those whom they concern, and nobody else. It keeps
+// nothing of what it is given.
 func (h *Hub) Applied(a proposer.Applied) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,31 +72,49 @@ func (h *Hub) Applied(a proposer.Applied) {
 		event := &a.Effects.Events[i]
 		at := place{index: a.Effects.Index, seq: uint32(i)}
 		if concernsSession(event) {
-			h.keep(&h.lives, h.sessionTopics, event, at, a.Effects.Time)
+			h.keepLife(event, at, a.Effects.Time)
 		}
 		if event.Kind != locktable.EventSessionEnded {
-			h.keep(&h.locks, h.prefixTopics, event, at, a.Effects.Time)
+			h.keepLock(event, at, a.Effects.Time)
 		}
 	}
 	h.head = place{index: a.Effects.Index, seq: wholeBatch}
 }
 
-// keep puts an event into a ring and its topics, in the place of the oldest if need be.
-func (h *Hub) keep(
-	r *ring, topics func(*locktable.Event) []*topic, e *locktable.Event, at place, time locktable.Millis,
-) {
+// keepLife keeps an event that its session must hear of, in the place of the oldest if need be.
+func (h *Hub) keepLife(e *locktable.Event, at place, time locktable.Millis) {
+	r := &h.lives
 	for r.full() {
-		for _, t := range topics(&r.at(r.from).Event) {
+		if t := h.sessions[r.at(r.from).session]; t != nil {
 			t.drop(r.from)
 		}
 		r.drop()
 	}
-	for _, t := range topics(e) {
+	if t := h.sessions[e.Session]; t != nil {
 		t.add(r.to)
 	}
-	item := r.add()
-	item.Event, item.Time, item.History, item.place = *e, time, h.history, at
-	r.bytes += sizeOf(e)
+	r.add(e, at, time, h.history.Epoch)
+}
+
+// keepLock keeps an event of locks, in the place of the oldest if need be. If nobody watches locks,
+// nobody looks at their names.
+func (h *Hub) keepLock(e *locktable.Event, at place, time locktable.Millis) {
+	r := &h.locks
+	for r.full() {
+		if len(h.prefixes) > 0 {
+			oldest := r.item(r.from)
+			for _, t := range h.topics(&oldest.Event) {
+				t.drop(r.from)
+			}
+		}
+		r.drop()
+	}
+	if len(h.prefixes) > 0 {
+		for _, t := range h.topics(e) {
+			t.add(r.to)
+		}
+	}
+	r.add(e, at, time, h.history.Epoch)
 }
 
 // follow keeps up with which history it is.
@@ -108,10 +126,10 @@ func (h *Hub) follow(a proposer.Applied) {
 		switch c := command.(type) {
 		case *locktable.Bootstrap:
 			if h.history.ClusterID == "" {
-				h.history = &History{ClusterID: c.ClusterID, Epoch: h.history.Epoch}
+				h.history = History{ClusterID: c.ClusterID, Epoch: h.history.Epoch}
 			}
 		case *locktable.RaiseEpoch:
-			h.history = &History{ClusterID: h.history.ClusterID, Epoch: c.Epoch}
+			h.history = History{ClusterID: h.history.ClusterID, Epoch: c.Epoch}
 		}
 	}
 }
@@ -127,7 +145,7 @@ func (h *Hub) Following() {}
 func (h *Hub) Restored(history History, index uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.history = &history
+	h.history = history
 	h.head = place{index: index, seq: wholeBatch}
 	h.lives.clear(h.head)
 	h.locks.clear(h.head)
@@ -155,18 +173,9 @@ func (h *Hub) all(f func(*topic)) {
 	}
 }
 
-// sessionTopics finds the topic of an event's session. What it returns lasts until the next call.
-func (h *Hub) sessionTopics(e *locktable.Event) []*topic {
-	h.found = h.found[:0]
-	if t := h.sessions[e.Session]; t != nil {
-		h.found = append(h.found, t)
-	}
-	return h.found
-}
-
-// prefixTopics finds the topics of an event's names, some perhaps more than once. What it returns
+// topics finds the topics of an event's names, some perhaps more than once. What it returns
 // lasts until the next call.
-func (h *Hub) prefixTopics(e *locktable.Event) []*topic {
+func (h *Hub) topics(e *locktable.Event) []*topic {
 	h.found = h.found[:0]
 	prefixes := h.prefixes[e.Namespace]
 	if prefixes == nil {

@@ -243,7 +243,7 @@ func TestAnIdleCursorMovesOn(t *testing.T) {
 }
 
 func TestASlowReaderIsToldWhatItMissed(t *testing.T) {
-	for _, cfg := range []Config{{EventsMax: 64}, {BytesMax: 64 * 500}} {
+	for _, cfg := range []Config{{EventsMax: 64}, {BytesMax: 64 * 80}} {
 		f := newFeed(t, cfg)
 		slow, idle := f.session(7, ""), f.session(9, "")
 		locks := f.prefix("orders", "")
@@ -350,8 +350,8 @@ func TestOnlyThoseConcernedAreWoken(t *testing.T) {
 		}
 		synctest.Wait()
 		event := outcomeOf(5, 1)
-		if found := f.sessionTopics(&event); len(found) != 1 || len(found[0].subs) != 1 {
-			t.Errorf("an event of one of %d sessions concerns %d topics", sessions, len(found))
+		if found := f.Hub.sessions[event.Session]; found == nil || len(found.subs) != 1 {
+			t.Errorf("an event of one of %d sessions concerns %+v", sessions, found)
 		}
 		f.events(event)
 		synctest.Wait()
