@@ -43,8 +43,33 @@ type Metrics struct {
 	parked     prometheus.Gauge
 	streams    prometheus.Gauge
 
-	mu      sync.RWMutex
-	counter map[[2]string]prometheus.Counter // of operations, to spare the search for the labels
+	counter byLabels[prometheus.Counter] // of operations
+	call    byLabels[callMetrics]
+}
+
+type callMetrics struct {
+	count prometheus.Counter
+	time  prometheus.Observer
+}
+
+// byLabels keeps what belongs to two labels, since to find it in a vector costs more than to count.
+type byLabels[M any] struct {
+	mu   sync.RWMutex
+	made map[[2]string]M
+}
+
+func (b *byLabels[M]) get(first, second string, find func() M) M {
+	key := [2]string{first, second}
+	b.mu.RLock()
+	m, ok := b.made[key]
+	b.mu.RUnlock()
+	if !ok {
+		m = find()
+		b.mu.Lock()
+		b.made[key] = m
+		b.mu.Unlock()
+	}
+	return m
 }
 
 // New makes the metrics of a node; state is asked at every scrape.
@@ -87,7 +112,8 @@ func New(nodeID, version string, state func() State) *Metrics {
 			Name: "holdfast_streams",
 			Help: "Event streams that are open at this node.",
 		}),
-		counter: make(map[[2]string]prometheus.Counter),
+		counter: byLabels[prometheus.Counter]{made: make(map[[2]string]prometheus.Counter)},
+		call:    byLabels[callMetrics]{made: make(map[[2]string]callMetrics)},
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "holdfast_node_info",
@@ -109,19 +135,11 @@ func (m *Metrics) Handler() http.Handler {
 // Registry holds the metrics.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Operation counts a command by what came of it.
-func (m *Metrics) Operation(kind, outcome string) {
-	key := [2]string{kind, outcome}
-	m.mu.RLock()
-	c, ok := m.counter[key]
-	m.mu.RUnlock()
-	if !ok {
-		c = m.operations.WithLabelValues(kind, outcome)
-		m.mu.Lock()
-		m.counter[key] = c
-		m.mu.Unlock()
-	}
-	c.Inc()
+// Operations counts commands by what came of them.
+func (m *Metrics) Operations(kind, outcome string, n int) {
+	m.counter.get(kind, outcome, func() prometheus.Counter {
+		return m.operations.WithLabelValues(kind, outcome)
+	}).Add(float64(n))
 }
 
 // Committed notes how long a call's commands took.
@@ -135,8 +153,11 @@ func (m *Metrics) Forwarded(calls int) { m.forwarded.Observe(float64(calls)) }
 
 // Called counts a call of a client.
 func (m *Metrics) Called(method, code string, took time.Duration) {
-	m.calls.WithLabelValues(method, code).Inc()
-	m.callTimes.WithLabelValues(method).Observe(took.Seconds())
+	c := m.call.get(method, code, func() callMetrics {
+		return callMetrics{m.calls.WithLabelValues(method, code), m.callTimes.WithLabelValues(method)}
+	})
+	c.count.Inc()
+	c.time.Observe(took.Seconds())
 }
 
 // Parked notes that a call began (+1) or ceased (-1) to wait.

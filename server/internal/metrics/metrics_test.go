@@ -11,9 +11,9 @@ import (
 func TestScrape(t *testing.T) {
 	state := State{Sessions: 2, Grants: 3, Leader: true, ClusterTime: 1500 * time.Millisecond}
 	m := New("n1", "1.2.3", func() State { return state })
-	m.Operation("acquire", "granted")
-	m.Operation("acquire", "granted")
-	m.Operation("release", "not_holder")
+	m.Operations("acquire", "granted", 1)
+	m.Operations("acquire", "granted", 1)
+	m.Operations("release", "not_holder", 1)
 	m.Called("LockService/Acquire", "ok", time.Millisecond)
 	m.Parked(2)
 	m.Parked(-1)

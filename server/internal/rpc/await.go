@@ -116,7 +116,9 @@ func (s *Services) park(ctx context.Context, command locktable.Command, nodeNonc
 		return errorResult(s.submitError(err))
 	}
 	a := answer{Result: given.Result, time: given.Time}
-	s.count(command, &a)
+	var counts tally
+	counts.count(command, &a)
+	counts.tell(s.Observer)
 	result := a.operation(command)
 	setCluster(result, s.ownCluster())
 	return result

@@ -43,7 +43,7 @@ func (unreachable) Submit(context.Context, proposer.Batch) (proposer.Answer, err
 // silent counts nothing.
 type silent struct{}
 
-func (silent) Operation(string, string)             {}
+func (silent) Operations(string, string, int)       {}
 func (silent) Committed(time.Duration)              {}
 func (silent) Called(string, string, time.Duration) {}
 func (silent) Parked(int)                           {}

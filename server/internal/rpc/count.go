@@ -62,10 +62,31 @@ var (
 	}
 )
 
-func (s *Services) count(command locktable.Command, a *answer) {
-	word := outcomeWords[a.Outcome]
+// tally counts the commands of one call by what came of them. Calls are many and their commands are
+// mostly of a kind or two, so the counters that all calls share are touched once for each.
+type tally []counted
+
+type counted struct {
+	kind, outcome string
+	n             int
+}
+
+func (t *tally) count(command locktable.Command, a *answer) {
+	kind, word := kindOf(command), outcomeWords[a.Outcome]
 	if a.Outcome == locktable.Refused {
 		word = refusalWords[a.Refusal]
 	}
-	s.Observer.Operation(kindOf(command), word)
+	for i := range *t {
+		if c := &(*t)[i]; c.kind == kind && c.outcome == word {
+			c.n++
+			return
+		}
+	}
+	*t = append(*t, counted{kind, word, 1})
+}
+
+func (t tally) tell(o Observer) {
+	for _, c := range t {
+		o.Operations(c.kind, c.outcome, c.n)
+	}
 }

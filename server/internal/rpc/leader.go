@@ -63,10 +63,12 @@ func (s *Services) replyTo(
 	call *peerv1.Call, commands []locktable.Command, from proposer.Answer,
 ) *peerv1.Reply {
 	answers := make([]answer, len(commands))
+	counts := make(tally, 0, 8)
 	for i := range commands {
 		answers[i] = answer{Result: from.Results[i], time: from.TimeOf(i)}
-		s.count(commands[i], &answers[i])
+		counts.count(commands[i], &answers[i])
 	}
+	counts.tell(s.Observer)
 	cluster := s.ownCluster()
 	first := &answers[0]
 	switch call.GetCall().(type) {

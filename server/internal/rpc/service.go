@@ -52,8 +52,9 @@ type Members interface {
 
 // Observer counts what is done. All of its methods may be called from many goroutines.
 type Observer interface {
-	// Operation is called at the leader for every command that a caller gave.
-	Operation(kind, outcome string)
+	// Operations is called at the leader with the number of commands of a call that came to the
+	// same.
+	Operations(kind, outcome string, n int)
 	// Committed is called at the leader with the time that a batch took from submit to answer.
 	Committed(took time.Duration)
 	// Called is called for every call of a client.
