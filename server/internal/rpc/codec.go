@@ -1,9 +1,7 @@
 package rpc
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"connectrpc.com/connect"
@@ -64,16 +62,32 @@ func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("%T is no message", message)
 	}
-	data, err := protojson.Marshal(m)
+	start := len(dst)
+	dst, err := protojson.MarshalOptions{}.MarshalAppend(dst, m)
 	if err != nil {
 		return nil, err
 	}
-	out := bytes.NewBuffer(dst)
-	if err := json.Compact(out, data); err != nil {
-		return nil, err
+	return append(dst[:start+compact(dst[start:])], '\n'), nil
+}
+
+// compact takes the spaces outside of strings out of valid JSON, in place, and returns its length.
+func compact(data []byte) int {
+	n, text, escaped := 0, false, false
+	for _, c := range data {
+		switch {
+		case escaped:
+			escaped = false
+		case c == '"':
+			text = !text
+		case c == '\\':
+			escaped = true
+		case c == ' ' && !text:
+			continue
+		}
+		data[n] = c
+		n++
 	}
-	out.WriteByte('\n')
-	return out.Bytes(), nil
+	return n
 }
 
 func (c jsonCodec) Unmarshal(data []byte, message any) error {
