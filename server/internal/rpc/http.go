@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -38,19 +39,18 @@ func (s *Services) Handler() http.Handler {
 		s.commonOptions(bodyBytesMax),
 		connect.WithInterceptors(observer{s}),
 	)
-	mux := http.NewServeMux()
-	mux.Handle(holdfastv1connect.NewLockServiceHandler(lockService{s}, options))
-	mux.Handle(holdfastv1connect.NewSessionServiceHandler(sessionService{s}, options))
-	mux.Handle(holdfastv1connect.NewAdminServiceHandler(adminService{s}, options))
-	mux.Handle(holdfastv1connect.NewClusterServiceHandler(clusterService{s}, options))
+	d := door{methods: map[string]http.Handler{}, errors: connect.NewErrorWriter(codecOptions())}
+	d.open(holdfastv1connect.NewLockServiceHandler(lockService{s}, options))
+	d.open(holdfastv1connect.NewSessionServiceHandler(sessionService{s}, options))
+	d.open(holdfastv1connect.NewAdminServiceHandler(adminService{s}, options))
+	d.open(holdfastv1connect.NewClusterServiceHandler(clusterService{s}, options))
+	d.foreign = http.NewServeMux()
 	foreign := s.commonOptions(bodyBytesMax)
-	mux.Handle(grpchealth.NewHandler(health{s}, foreign))
+	d.foreign.Handle(grpchealth.NewHandler(health{s}, foreign))
 	reflector := grpcreflect.NewStaticReflector(append(slices.Clone(serviceNames), grpchealth.HealthV1ServiceName)...)
-	mux.Handle(grpcreflect.NewHandlerV1(reflector, foreign))
-	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, foreign))
-	door := door{next: withWriter(mux), mux: mux, errors: connect.NewErrorWriter(codecOptions())}
-	// Streams of reflection may be long; each message of theirs is bounded by connect.
-	return http.MaxBytesHandler(door, 2*bodyBytesMax)
+	d.foreign.Handle(grpcreflect.NewHandlerV1(reflector, foreign))
+	d.foreign.Handle(grpcreflect.NewHandlerV1Alpha(reflector, foreign))
+	return d
 }
 
 // PeerHandler serves the other nodes.
@@ -92,13 +92,43 @@ func (h health) Check(_ context.Context, r *grpchealth.CheckRequest) (*grpchealt
 // door looks at requests before connect does, and gives those that would get a bare status code a
 // text that says what is wrong with them.
 type door struct {
-	next   http.Handler
-	mux    *http.ServeMux
-	errors *connect.ErrorWriter
+	methods map[string]http.Handler // of our services, by path
+	foreign *http.ServeMux          // health and reflection
+	errors  *connect.ErrorWriter
+}
+
+// open lets in the calls of a service of the contract.
+func (d door) open(path string, handler http.Handler) {
+	service := protoreflect.FullName(strings.Trim(path, "/"))
+	descriptor, err := protoregistry.GlobalFiles.FindDescriptorByName(service)
+	if err != nil {
+		panic(err) // it is compiled in
+	}
+	methods := descriptor.(protoreflect.ServiceDescriptor).Methods()
+	for i := range methods.Len() {
+		method := methods.Get(i)
+		h := handler
+		if method.IsStreamingServer() {
+			h = withWriter(h)
+		}
+		d.methods[path+string(method.Name())] = h
+	}
+}
+
+// handler gives what serves a path; nil if there is no such method.
+func (d door) handler(r *http.Request) http.Handler {
+	if h := d.methods[r.URL.Path]; h != nil {
+		return h
+	}
+	if h, pattern := d.foreign.Handler(r); pattern != "" {
+		return h
+	}
+	return nil
 }
 
 func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !d.known(r) {
+	handler := d.handler(r)
+	if handler == nil {
 		d.refuse(w, r, http.StatusNotFound, connect.NewError(connect.CodeUnimplemented,
 			fmt.Errorf("%s is no method of this server (hint: try POST %s with a JSON body)",
 				clip(r.URL.Path), holdfastv1connect.LockServiceAcquireProcedure)))
@@ -118,7 +148,7 @@ func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.refuse(w, r, http.StatusUnsupportedMediaType, connectError(detail))
 		return
 	}
-	for _, header := range []string{"Content-Encoding", "Connect-Content-Encoding", "Grpc-Encoding"} {
+	for _, header := range encodingHeaders {
 		if encoding := r.Header.Get(header); encoding != "" && encoding != "identity" {
 			d.refuse(w, r, http.StatusUnsupportedMediaType, connect.NewError(connect.CodeUnimplemented,
 				fmt.Errorf("%s %q is not unpacked here (hint: send the body as it is)",
@@ -132,25 +162,15 @@ func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fmt.Sprintf("%d bytes", r.ContentLength), fmt.Sprintf("at most %d bytes", bodyBytesMax))))
 		return
 	}
-	d.next.ServeHTTP(w, r)
+	if r.ContentLength < 0 {
+		// Streams of reflection may be long; each message of theirs is bounded by connect.
+		r.Body = http.MaxBytesReader(w, r.Body, 2*bodyBytesMax)
+	}
+	handler.ServeHTTP(w, r)
 }
 
-// known tells whether there is such a method.
-func (d door) known(r *http.Request) bool {
-	if _, pattern := d.mux.Handler(r); pattern == "" {
-		return false
-	}
-	service, method, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	if !slices.Contains(serviceNames, service) {
-		return true // health and reflection
-	}
-	descriptor, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
-	if err != nil {
-		return false
-	}
-	methods := descriptor.(protoreflect.ServiceDescriptor).Methods()
-	return methods.ByName(protoreflect.Name(method)) != nil
-}
+// encodingHeaders say how a body is packed, in the protocols that we speak.
+var encodingHeaders = [...]string{"Content-Encoding", "Connect-Content-Encoding", "Grpc-Encoding"}
 
 // refuse answers in the protocol of a caller that expects a status of its own, and with an HTTP
 // status and JSON to all others.
@@ -189,7 +209,7 @@ func (o observer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
 		start := time.Now()
 		response, err := next(ctx, r)
-		o.called(r.Spec().Procedure, time.Since(start), err)
+		o.called(ctx, r.Spec().Procedure, time.Since(start), err)
 		return response, err
 	}
 }
@@ -202,16 +222,18 @@ func (o observer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connec
 	return func(ctx context.Context, stream connect.StreamingHandlerConn) error {
 		start := time.Now()
 		err := next(ctx, stream)
-		o.called(stream.Spec().Procedure, time.Since(start), err)
+		o.called(ctx, stream.Spec().Procedure, time.Since(start), err)
 		return err
 	}
 }
 
-func (o observer) called(procedure string, took time.Duration, err error) {
+func (o observer) called(ctx context.Context, procedure string, took time.Duration, err error) {
 	code := "ok"
 	if err != nil {
 		code = connect.CodeOf(err).String()
 	}
 	o.Observer.Called(strings.TrimPrefix(procedure, "/holdfast.v1."), code, took)
-	o.Logger.Debug("call", "procedure", procedure, "code", code, "took", took)
+	if o.Logger.Enabled(ctx, slog.LevelDebug) {
+		o.Logger.Debug("call", "procedure", procedure, "code", code, "took", took)
+	}
 }
