@@ -152,7 +152,7 @@ func (t *transport) sendEarly(f *follower, complete func(*raft.AppendEntriesRequ
 		}
 		complete(args)
 		var resp raft.AppendEntriesResponse
-		err := t.NetworkTransport.AppendEntries(f.id, at(f.id, address), args, &resp)
+		err := t.again(func() error { return t.NetworkTransport.AppendEntries(f.id, at(f.id, address), args, &resp) })
 		f.end(args, err == nil && resp.Success)
 	}
 }

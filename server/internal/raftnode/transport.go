@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -140,7 +142,7 @@ func (t *transport) AppendEntries(
 	for {
 		err := errSilent
 		if !t.disk.silent() {
-			err = t.NetworkTransport.AppendEntries(id, at(id, target), args, resp)
+			err = t.again(func() error { return t.NetworkTransport.AppendEntries(id, at(id, target), args, resp) })
 		}
 		if err == nil {
 			confirmed = resp.Success
@@ -162,7 +164,7 @@ func (t *transport) heartbeat(
 	if t.disk.silent() {
 		return errSilent
 	}
-	err := t.NetworkTransport.AppendEntries(id, at(id, target), args, resp)
+	err := t.again(func() error { return t.NetworkTransport.AppendEntries(id, at(id, target), args, resp) })
 	if err == nil && resp.Term > args.Term {
 		return fmt.Errorf("node %s is in term %d, after ours (%d)", id, resp.Term, args.Term)
 	}
@@ -172,6 +174,22 @@ func (t *transport) heartbeat(
 func isHeartbeat(a *raft.AppendEntriesRequest) bool {
 	return a.PrevLogEntry == 0 && a.PrevLogTerm == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
 }
+
+// again makes a request once more if its connection was found broken. Those that wait in the pool are,
+// once the other node was started anew; without this, the votes of an election would be lost with them.
+// Every request of Raft may arrive twice, save the one that brings a snapshot.
+func (t *transport) again(request func() error) error {
+	err := request()
+	for range transportPool {
+		if !slices.ContainsFunc(broken, func(b error) bool { return errors.Is(err, b) }) {
+			break
+		}
+		err = request()
+	}
+	return err
+}
+
+var broken = []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE}
 
 // retry waits before another attempt to reach a node that cannot be dialled. Raft itself would wait
 // longer each time, up to ten seconds, and leave a node that is back without entries for so long;
@@ -210,14 +228,14 @@ func (t *transport) follower(id raft.ServerID) *follower {
 func (t *transport) RequestVote(
 	id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse,
 ) error {
-	return t.NetworkTransport.RequestVote(id, at(id, target), args, resp)
+	return t.again(func() error { return t.NetworkTransport.RequestVote(id, at(id, target), args, resp) })
 }
 
 // RequestPreVote implements raft.WithPreVote.
 func (t *transport) RequestPreVote(
 	id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse,
 ) error {
-	return t.NetworkTransport.RequestPreVote(id, at(id, target), args, resp)
+	return t.again(func() error { return t.NetworkTransport.RequestPreVote(id, at(id, target), args, resp) })
 }
 
 func (t *transport) InstallSnapshot(
@@ -230,7 +248,7 @@ func (t *transport) InstallSnapshot(
 func (t *transport) TimeoutNow(
 	id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse,
 ) error {
-	return t.NetworkTransport.TimeoutNow(id, at(id, target), args, resp)
+	return t.again(func() error { return t.NetworkTransport.TimeoutNow(id, at(id, target), args, resp) })
 }
 
 // Close implements raft.WithClose.

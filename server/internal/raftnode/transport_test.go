@@ -3,6 +3,7 @@ package raftnode
 import (
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -187,5 +188,48 @@ func TestNodeThatIsBackIsReachedAtOnce(t *testing.T) {
 	}
 	if err := a.AppendEntries("b", raft.ServerAddress(address), heartbeatOf(3), &resp); err == nil {
 		t.Error("a heartbeat to nobody succeeds")
+	}
+}
+
+// Connections to a node that was started anew are found broken when they are used next. A vote that was
+// lost with one left a cluster without a leader until its timers fired.
+func TestRequestsOutliveConnectionsToANodeThatWasStartedAnew(t *testing.T) {
+	a, _ := newTestTransport(t, "a")
+	start := func(address string) (*transport, *peerport.Port) {
+		port, err := peerport.Listen(peerport.Config{Listen: address, NodeID: "b", ClusterID: "c-1", Logger: quiet()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newTransport(port.Raft(), &diskClock{}, newFailStop(nil, quiet(), nil), newHCLog(quiet()), nil)
+		t.Cleanup(func() { _ = b.Close(); _ = port.Close() })
+		return b, port
+	}
+	b, port := start("127.0.0.1:0")
+	address := raft.ServerAddress(port.Addr())
+	ask := func() error {
+		var resp raft.RequestVoteResponse
+		return a.RequestVote("b", address, &raft.RequestVoteRequest{Term: 3}, &resp)
+	}
+	var asking sync.WaitGroup // at the same time, so that there are as many connections
+	for range transportPool {
+		asking.Go(func() {
+			if err := ask(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, rpc := range []raft.RPC{<-b.Consumer(), <-b.Consumer(), <-b.Consumer()} {
+		rpc.Respond(&raft.RequestVoteResponse{Granted: true}, nil)
+	}
+	asking.Wait()
+	_ = b.Close()
+	_ = port.Close()
+	b, _ = start(string(address))
+	go func() {
+		rpc := <-b.Consumer()
+		rpc.Respond(&raft.RequestVoteResponse{Granted: true}, nil)
+	}()
+	if err := ask(); err != nil {
+		t.Errorf("the vote is lost: %v", err)
 	}
 }
