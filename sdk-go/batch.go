@@ -1,13 +1,11 @@
 package holdfast
 
 import (
-	"container/list"
 	"context"
 	"fmt"
-	"math"
+	"runtime"
+	"sync"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
@@ -19,80 +17,77 @@ const (
 	batchBytesMost = 200 << 10 // below the 256 KiB that the server takes
 )
 
-type opKind int
-
-const (
-	opAcquire opKind = iota
-	opRelease
-	opConvert
-	opRenew
-	opCancel
-)
-
-// op is one operation on its way. Its request is in the field of its kind and is not changed after
-// it has an id. Everything from id on is guarded by the session's mutex until done is closed.
-type op struct {
-	kind    opKind
-	owner   *owner
-	label   string // names it in messages
-	acquire *v1.AcquireRequest
-	release *v1.ReleaseRequest
-	convert *v1.ConvertRequest
-	renew   *v1.RenewRequest
-	target  *op // of a cancel
-	done    chan struct{}
-
-	id         uint64
-	solo       bool          // goes in a batch of its own, to find out whose fault a refusal is
-	pending    bool          // is in the queue
-	waiting    bool          // was answered QUEUED
-	queuedAt   uint64        // index of that answer
-	abandoned  bool          // its caller has gone
-	unanswered *list.Element // until its first answer
-	unfinished *list.Element // until its final answer
-	position   int           // as last heard
-	blockers   []*v1.Blocker
-	blocking   uint32
-	failure    error // of the last attempt to send it
-
-	hold   *hold // of a grant; of the handle that is converted or renewed
-	before Mode  // of a conversion: the mode to go back to
-	// handsOver is set on a conversion that is undone: the undoing takes the hold's token to convert.
-	handsOver bool
-	err       error
-	final     bool
-}
-
 // batcher collects operations and sends what has come together whenever one of two batches comes
 // back: a lone operation never waits for company (HF-11.6).
 type batcher struct {
 	again      []*op // what was sent before, and cancels: these go first
 	fresh      []*op // what has no id yet
 	inFlight   int
+	gathering  bool // a sender is about to take what is there
 	paused     bool // until the timer of a failed batch fires
 	failures   int
 	lastID     uint64
-	byID       map[uint64]*op // those without a final answer
-	unanswered *list.List     // of *op, by id
-	unfinished *list.List     // of *op, by id
+	waits      map[uint64]*op // those answered QUEUED and nothing else yet
+	unanswered opList
+	unfinished opList
+	awake      *op // the first of those to wake when the mutex is unlocked
+	awakeLast  *op
 }
 
 func (b *batcher) init() {
-	b.byID = make(map[uint64]*op)
-	b.unanswered, b.unfinished = list.New(), list.New()
+	b.waits = make(map[uint64]*op)
+	b.unanswered.links, b.unfinished.links = unansweredLinks, unfinishedLinks
 }
 
-// submit puts an operation on its way; its outcome is known when o.done is closed.
-func (s *session) submit(o *op) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended != nil {
-		return s.ended
+// byID is the operation of an id that has no final answer yet.
+func (b *batcher) byID(id uint64) *op {
+	if o := b.waits[id]; o != nil {
+		return o
 	}
-	s.enqueueLocked(o)
-	s.pumpLocked()
-	return nil
+	return b.unanswered.find(id)
 }
+
+// lock and unlock guard everything of the session. Those who are to be woken are woken after the
+// mutex is free, or they would wait for it.
+func (s *session) lock() { s.mu.Lock() }
+
+func (s *session) unlock() {
+	awake := s.awake
+	s.awake, s.awakeLast = nil, nil
+	s.mu.Unlock()
+	for awake != nil {
+		o := awake
+		awake, o.nextAwake = o.nextAwake, nil
+		o.wakeUp <- struct{}{}
+	}
+}
+
+// wakeLocked wakes the caller of an operation, once.
+func (s *session) wakeLocked(o *op) {
+	if o.wake == nil {
+		return
+	}
+	o.wakeUp, o.wake = o.wake, nil
+	if s.awake == nil {
+		s.awake = o
+	} else {
+		s.awakeLast.nextAwake = o
+	}
+	s.awakeLast = o
+}
+
+// wakeUps are channels that are not in use. They are the client's own, since a channel must not
+// leave the synctest bubble it was made in.
+type wakeUps struct{ pool sync.Pool }
+
+func (w *wakeUps) get() chan struct{} {
+	if c, ok := w.pool.Get().(chan struct{}); ok {
+		return c
+	}
+	return make(chan struct{}, 1)
+}
+
+func (w *wakeUps) put(c chan struct{}) { w.pool.Put(c) }
 
 func (s *session) enqueueLocked(o *op) {
 	switch {
@@ -106,22 +101,47 @@ func (s *session) enqueueLocked(o *op) {
 	o.pending = true
 }
 
-// pumpLocked sends batches as long as there is something to send and room for it.
+// pumpLocked starts a sender if there is something to send and room for it. One at a time begins: it
+// takes all there is, and if that is too much it starts the other one.
 func (s *session) pumpLocked() {
-	for s.inFlight < inFlightMost && !s.paused && s.ended == nil {
-		batch := s.takeLocked()
+	if s.inFlight < inFlightMost && !s.gathering && !s.paused && s.ended == nil &&
+		(len(s.again) > 0 || len(s.fresh) > 0 && s.mayNumberLocked()) {
+		s.inFlight++
+		s.gathering = true
+		s.wg.Go(s.sender)
+	}
+}
+
+// sender sends batches as long as there is something to send. It lets those speak first who are
+// ready to: callers whom the last batch has woken, or others who began together with its own.
+func (s *session) sender() {
+	f := frames.Get().(*frame)
+	defer frames.Put(f)
+	for {
+		runtime.Gosched()
+		s.lock()
+		s.gathering = false
+		var batch []*op
+		if !s.paused && s.ended == nil {
+			batch = s.takeLocked(f.ops[:0])
+		}
 		if len(batch) == 0 {
+			s.inFlight--
+			s.unlock()
 			return
 		}
-		s.inFlight++
 		acked := s.ackedLocked()
-		s.wg.Go(func() { s.send(batch, acked) })
+		s.pumpLocked()
+		s.unlock()
+		s.send(f, batch, acked)
+		f.ops = batch
+		clear(batch)
 	}
 }
 
 // takeLocked takes the next batch and gives ids to those that have none.
-func (s *session) takeLocked() []*op {
-	b := &batch{}
+func (s *session) takeLocked(into []*op) []*op {
+	b := &batch{ops: into}
 	s.again = b.fill(s.again, func(*op) bool { return true })
 	s.fresh = b.fill(s.fresh, s.numberLocked)
 	return b.ops
@@ -137,80 +157,57 @@ type batch struct {
 // fill takes operations from the front of a queue until the batch is full or one may not go yet, and
 // returns the rest.
 func (b *batch) fill(queue []*op, mayGo func(*op) bool) []*op {
-	for i, o := range queue {
-		if o.final {
-			o.pending = false
-			continue
-		}
-		if b.full || len(b.ops) == batchMost || len(b.ops) > 0 && o.solo {
-			return queue[i:]
-		}
-		size := proto.Size(o.message())
-		if len(b.ops) > 0 && b.bytes+size > batchBytesMost || !mayGo(o) {
-			return queue[i:]
+	taken := 0
+	for _, o := range queue {
+		if !o.final {
+			size := o.size()
+			if b.full || len(b.ops) == batchMost || len(b.ops) > 0 &&
+				(o.solo || b.bytes+size > batchBytesMost) || !mayGo(o) {
+				break
+			}
+			b.ops = append(b.ops, o)
+			b.bytes += size
+			b.full = o.solo
 		}
 		o.pending = false
-		b.ops = append(b.ops, o)
-		b.bytes += size
-		b.full = o.solo
+		taken++
 	}
-	return nil
+	rest := queue[:copy(queue, queue[taken:])]
+	clear(queue[len(rest):])
+	return rest
 }
 
 // numberLocked gives the operation its request id, if the window allows another one.
 func (s *session) numberLocked(o *op) bool {
-	if oldest := s.unanswered.Front(); oldest != nil &&
-		s.lastID+1 >= oldest.Value.(*op).id+windowIDs {
+	if !s.mayNumberLocked() {
 		return false
 	}
 	s.lastID++
 	o.id = s.lastID
-	switch o.kind {
-	case opAcquire:
-		o.acquire.RequestId = o.id
-	case opRelease:
-		o.release.RequestId = o.id
-	case opConvert:
-		o.convert.RequestId = o.id
-	case opRenew:
-		o.renew.RequestId = o.id
-	}
-	s.byID[o.id] = o
-	o.unanswered, o.unfinished = s.unanswered.PushBack(o), s.unfinished.PushBack(o)
+	s.unanswered.append(o)
+	s.unfinished.append(o)
 	return true
+}
+
+func (s *session) mayNumberLocked() bool {
+	oldest := s.unanswered.first
+	return oldest == nil || s.lastID+1 < oldest.id+windowIDs
 }
 
 // ackedLocked is the id up to which every request has its final answer.
 func (s *session) ackedLocked() uint64 {
-	if oldest := s.unfinished.Front(); oldest != nil {
-		return oldest.Value.(*op).id - 1
+	if oldest := s.unfinished.first; oldest != nil {
+		return oldest.id - 1
 	}
 	return s.lastID
 }
 
-// message is the operation as it is sent.
-func (o *op) message() *v1.Operation {
-	switch o.kind {
-	case opRelease:
-		return &v1.Operation{Operation: &v1.Operation_Release{Release: o.release}}
-	case opConvert:
-		return &v1.Operation{Operation: &v1.Operation_Convert{Convert: o.convert}}
-	case opRenew:
-		return &v1.Operation{Operation: &v1.Operation_Renew{Renew: o.renew}}
-	case opCancel:
-		return &v1.Operation{Operation: &v1.Operation_Cancel{
-			Cancel: &v1.CancelRequest{RequestId: o.target.id}}}
-	}
-	return &v1.Operation{Operation: &v1.Operation_Acquire{Acquire: o.acquire}}
-}
-
 // send makes one attempt at a batch. What it does not settle goes back to the queue, with the same
 // ids.
-func (s *session) send(batch []*op, acked uint64) {
-	req := &v1.ExecuteRequest{SessionId: s.id, Acked: acked}
+func (s *session) send(f *frame, batch []*op, acked uint64) {
+	req := f.fill(s.id, acked, batch)
 	kind := callKind{timeout: attemptTimeout}
 	for _, o := range batch {
-		req.Operations = append(req.Operations, o.message())
 		kind.bypass = kind.bypass || o.kind == opRelease || o.kind == opRenew || o.kind == opCancel
 	}
 	answer, at, err := once(s.ctx, s.t, kind,
@@ -226,9 +223,8 @@ func (s *session) send(batch []*op, acked uint64) {
 	} else {
 		s.sameHistory(answer.GetCluster())
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inFlight--
+	s.lock()
+	defer s.unlock()
 	switch {
 	case s.ended != nil: // everything has failed already
 	case err == nil:
@@ -243,7 +239,7 @@ func (s *session) send(batch []*op, acked uint64) {
 	default:
 		s.finishLocked(batch[0], withoutPath(err))
 	}
-	s.pumpLocked()
+	s.gathering = true // by the sender that has made this attempt
 }
 
 // settleLocked takes the results of a batch.
@@ -304,8 +300,8 @@ func (s *session) againLocked(ops []*op, err error) {
 	s.failures++
 	s.paused = true
 	time.AfterFunc(pause(s.failures, err), func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		s.lock()
+		defer s.unlock()
 		s.paused = false
 		s.pumpLocked()
 	})
@@ -323,12 +319,7 @@ func (s *session) requeueLocked(ops []*op) {
 }
 
 // answeredLocked notes that a request id has had an answer, which may move the window.
-func (s *session) answeredLocked(o *op) {
-	if o.unanswered != nil {
-		s.unanswered.Remove(o.unanswered)
-		o.unanswered = nil
-	}
-}
+func (s *session) answeredLocked(o *op) { s.unanswered.remove(o) }
 
 // finishLocked gives an operation its final answer.
 func (s *session) finishLocked(o *op, err error) {
@@ -337,11 +328,10 @@ func (s *session) finishLocked(o *op, err error) {
 	}
 	o.final, o.err = true, err
 	s.answeredLocked(o)
-	if o.unfinished != nil {
-		s.unfinished.Remove(o.unfinished)
-		o.unfinished = nil
+	s.unfinished.remove(o)
+	if o.waiting {
+		delete(s.waits, o.id)
 	}
-	delete(s.byID, o.id)
 	if o.kind == opRenew && reasonOf(err) == ReasonNotHolder {
 		o.hold.loseLocked(lostByEnd(asError(err).Ended), "")
 	}
@@ -352,7 +342,7 @@ func (s *session) finishLocked(o *op, err error) {
 		o.hold.converting = false
 		o.hold.convert <- struct{}{}
 	}
-	close(o.done)
+	s.wakeLocked(o)
 }
 
 // failAllLocked gives everything that is on its way the same final error.
@@ -362,53 +352,7 @@ func (s *session) failAllLocked(err error) {
 	for _, o := range queue {
 		s.finishLocked(o, err)
 	}
-	for e := s.unfinished.Front(); e != nil; e = s.unfinished.Front() {
-		s.finishLocked(e.Value.(*op), err)
-	}
-}
-
-// wait waits for the outcome of an operation. If ctx ends first, or patience runs out, it is
-// abandoned: the wait is cancelled, and a grant that came first is given back (HF-7.5).
-func (s *session) wait(ctx context.Context, o *op, patience time.Duration) error {
-	if patience <= 0 {
-		patience = math.MaxInt64
-	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-o.done:
-		return nil
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if o.final {
-		return nil
-	}
-	var err error
-	if ctx.Err() != nil {
-		err = callerGone(ctx, o.label, o.failure)
-	} else {
-		err = &Error{Reason: ReasonUnavailable, Message: o.label + ": no answer in time",
-			cause: o.failure}
-	}
-	if e := asError(err); e != nil && e.Reason == ReasonCancelled && o.waiting {
-		o.describe(e)
-	}
-	s.abandonLocked(o)
-	return err
-}
-
-// abandonLocked cancels an operation whose caller has gone.
-func (s *session) abandonLocked(o *op) {
-	o.abandoned = true
-	switch {
-	case o.id == 0: // it was never sent
-		s.finishLocked(o, &Error{Reason: ReasonCancelled, Message: o.label})
-	case o.kind == opAcquire || o.kind == opConvert:
-		s.enqueueLocked(&op{kind: opCancel, owner: o.owner, label: o.label, target: o,
-			done: make(chan struct{})})
-		s.pumpLocked()
+	for o := s.unfinished.first; o != nil; o = s.unfinished.first {
+		s.finishLocked(o, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +29,9 @@ type Client struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+
+	live    atomic.Pointer[session] // the last one that was opened
+	wakeUps wakeUps
 
 	mu      sync.Mutex
 	closed  bool
@@ -75,6 +79,9 @@ func New(_ context.Context, opts ...Option) (*Client, error) {
 // session returns the live session, opening one if there is none. Callers that come while one is
 // being opened wait for that one; when the last of them has gone the attempt ends.
 func (c *Client) session(ctx context.Context) (*session, error) {
+	if s := c.live.Load(); s != nil && !s.over.Load() {
+		return s, nil
+	}
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -126,6 +133,7 @@ func (c *Client) open() *opening {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		o.s, o.err = s, err
+		c.live.Store(s)
 		if err != nil && c.current == o {
 			c.current = nil
 		}

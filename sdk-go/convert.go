@@ -9,7 +9,7 @@ import (
 
 // This file is the only place where the messages of the contract become the types of the package.
 
-var modesOut = map[Mode]v1.Mode{
+var modesOut = [...]v1.Mode{
 	Exclusive:                v1.Mode_MODE_EXCLUSIVE,
 	Shared:                   v1.Mode_MODE_SHARED,
 	IntentionShared:          v1.Mode_MODE_INTENTION_SHARED,
@@ -19,8 +19,8 @@ var modesOut = map[Mode]v1.Mode{
 
 // modeOut lets a mode that is none reach the server as a number it refuses.
 func modeOut(m Mode) v1.Mode {
-	if out, ok := modesOut[m]; ok {
-		return out
+	if int(m) < len(modesOut) {
+		return modesOut[m]
 	}
 	return v1.Mode(100 + int32(m))
 }
@@ -28,7 +28,7 @@ func modeOut(m Mode) v1.Mode {
 func modeIn(m v1.Mode) Mode {
 	for in, out := range modesOut {
 		if out == m {
-			return in
+			return Mode(in)
 		}
 	}
 	return Exclusive

@@ -24,9 +24,9 @@ type Detached struct {
 // The service cancels a wait whose connection breaks. Then it is asked for again, at the end of the
 // queue; but not with a nonce of the caller, whose request has its outcome: ErrCancelled.
 func (c *Client) AcquireDetached(ctx context.Context, l *Lock, opts ...AcquireOption) (*Detached, error) {
-	cfg := l.config(opts)
+	cfg := *l.config(opts)
 	until := time.Now().Add(cfg.waitLimit)
-	if limit := c.patience(ctx, cfg); limit > 0 {
+	if limit := c.patience(ctx, &cfg); limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
@@ -59,7 +59,8 @@ func (c *Client) AcquireDetached(ctx context.Context, l *Lock, opts ...AcquireOp
 
 // acquireAlone makes one acquire without a session, repeated under one nonce until it is answered.
 func (c *Client) acquireAlone(ctx context.Context, l *Lock, cfg acquireConfig) (*v1.AcquireResponse, error) {
-	req := acquireOp(&owner{}, l.claims, cfg, wireWait(ctx, cfg)).acquire
+	req := &v1.AcquireRequest{Claims: claimsOut(l.claims), Wait: durationOut(wireWait(ctx, &cfg))}
+	cfg.out(req)
 	req.Namespace, req.Nonce, req.Ttl = c.cfg.namespace, cfg.nonce, durationOut(cfg.detachedTTL)
 	if req.GetNonce() == "" {
 		req.Nonce = newNonce()

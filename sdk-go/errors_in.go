@@ -12,6 +12,12 @@ import (
 
 // asError finds the *Error in err; nil if there is none.
 func asError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := err.(*Error); ok { //nolint:errorlint // the quick way first; errors.As allocates
+		return e
+	}
 	var e *Error
 	if errors.As(err, &e) {
 		return e
@@ -76,13 +82,16 @@ func callError(err error) *Error {
 // callerGone is the error of a call whose context ended: it is the context's error, and if the call
 // was failing before, that too.
 func callerGone(ctx context.Context, what string, last error) error {
-	cause := context.Cause(ctx)
+	return givenUp(ctx.Err(), context.Cause(ctx), what, last)
+}
+
+func givenUp(err, cause error, what string, last error) error {
 	if e := asError(cause); e != nil && last == nil {
 		return cause
 	}
 	e := &Error{Reason: ReasonCancelled, Message: what, cause: cause}
-	if !errors.Is(cause, ctx.Err()) {
-		e.cause = fmt.Errorf("%w: %w", ctx.Err(), cause)
+	if !errors.Is(cause, err) {
+		e.cause = fmt.Errorf("%w: %w", err, cause)
 	}
 	if last != nil {
 		if reason := reasonOf(last); reason.unavailable() {

@@ -35,9 +35,9 @@ func (s *session) listen() {
 			return
 		}
 		if reasonOf(err) == ReasonCompacted {
-			s.mu.Lock()
+			s.lock()
 			s.cursor = ""
-			s.mu.Unlock()
+			s.unlock()
 		}
 		s.refused(err)
 		failures++
@@ -52,9 +52,9 @@ func (s *session) listen() {
 
 // readEvents reads one stream until it breaks. heard says whether anything came.
 func (s *session) readEvents() (heard bool, err error) {
-	s.mu.Lock()
+	s.lock()
 	req := &v1.EventsRequest{SessionId: s.id, Cursor: s.cursor}
-	s.mu.Unlock()
+	s.unlock()
 	anew := req.GetCursor() == ""
 	err = streaming(s.ctx, s.t, s.c.cfg.streamSilence,
 		func(ctx context.Context, n *clients) (*connect.ServerStreamForClient[v1.EventsResponse], error) {
@@ -77,8 +77,8 @@ func (n *clients) lockEvents(ctx context.Context, req *v1.EventsRequest) (
 
 // take does what an event says.
 func (s *session) take(e *v1.EventsResponse, anew bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	if s.ended != nil {
 		return
 	}
@@ -92,7 +92,7 @@ func (s *session) take(e *v1.EventsResponse, anew bool) {
 	case v1.SessionEventKind_SESSION_EVENT_KIND_STATE:
 		s.raiseLocked(e.GetDeadlines())
 	case v1.SessionEventKind_SESSION_EVENT_KIND_OUTCOME:
-		if o := s.byID[e.GetRequestId()]; o != nil {
+		if o := s.byID(e.GetRequestId()); o != nil {
 			s.answeredLocked(o)
 			s.outcomeLocked(o, outcome{kind: e.GetOutcome(), grant: e.GetGrant(),
 				ended: e.GetEnded(), cycle: e.GetCycle(), detail: e.GetDetail(), stamp: e.GetStamp()})
@@ -100,13 +100,13 @@ func (s *session) take(e *v1.EventsResponse, anew bool) {
 	case v1.SessionEventKind_SESSION_EVENT_KIND_LOST:
 		if h := s.holds[e.GetGrant().GetId()]; h != nil {
 			h.loseLocked(lostReasonIn(e.GetEnded()), e.GetDetail())
-		} else if s.unfinished.Len() > 0 {
+		} else if s.unfinished.len > 0 {
 			s.early[e.GetGrant().GetId()] = e // its grant may be in an answer under way
 		}
 	case v1.SessionEventKind_SESSION_EVENT_KIND_ENDED:
 		s.loseLocked(lostReasonIn(e.GetEnded()), e.GetDetail(), false)
 	}
-	if s.unfinished.Len() == 0 {
+	if s.unfinished.len == 0 {
 		clear(s.early)
 	}
 }
@@ -117,8 +117,8 @@ func (s *session) take(e *v1.EventsResponse, anew bool) {
 // one are looked at with a read.
 func (s *session) beginLocked(index uint64) {
 	s.begun, s.from = true, index
-	for e := s.unfinished.Front(); e != nil; e = e.Next() {
-		if o := e.Value.(*op); o.waiting && o.queuedAt <= index {
+	for o := s.unfinished.first; o != nil; o = s.unfinished.next(o) {
+		if o.waiting && o.queuedAt <= index {
 			s.enqueueLocked(o)
 		}
 	}
@@ -147,7 +147,7 @@ func (s *session) lookAtLeases() {
 			return
 		}
 		held, err := s.looksHeld(name, h.id)
-		s.mu.Lock()
+		s.lock()
 		switch {
 		case err != nil && retryable(err), !held && (h.converting || !h.namesLocked(name)):
 			failures++ // no answer; or the name may have been dropped, and not the grant
@@ -161,7 +161,7 @@ func (s *session) lookAtLeases() {
 				s.pumpLocked()
 			}
 		}
-		s.mu.Unlock()
+		s.unlock()
 		if failures > 0 && !sleep(s.ctx, pause(failures, err)) {
 			return
 		}
@@ -171,8 +171,8 @@ func (s *session) lookAtLeases() {
 // untoldHold is a hold to look at, with the index up to which its end may not have been told and
 // one of its names; nil if there is none, and then nobody looks any more.
 func (s *session) untoldHold() (h *hold, index uint64, name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	for h := range s.timed {
 		if h.untold > 0 {
 			return h, h.untold, h.claims[0].Name

@@ -1,6 +1,7 @@
 package holdfast
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,13 +16,14 @@ import (
 // holds already gets another handle of the same hold. Everything but the first group is guarded by
 // the session's mutex.
 type hold struct {
-	s       *session
-	owner   *owner
-	id      int64
-	name    string          // of its claims when it was granted, for messages
-	loss    context.Context // ends when the lock is lost, and only then
+	s     *session
+	owner *owner
+	id    int64
+	name  string // of its claims when it was granted, for messages
+
+	loss    context.Context // ends when the lock is lost, and only then; nil until asked for
 	lose    context.CancelCauseFunc
-	convert chan struct{} // holds one token: who takes it may convert
+	convert chan struct{} // holds one token: who takes it may convert; nil until asked for
 
 	token      int64
 	claims     []Claim
@@ -36,6 +38,14 @@ type hold struct {
 	lost       *LostError
 }
 
+// grantRoom is what one acquire makes if it is granted, in one piece. If it is not a new grant, or
+// not for a new owner, some of it stays empty.
+type grantRoom struct {
+	owner  owner
+	hold   hold
+	handle Handle
+}
+
 // grantLocked takes a grant that an answer or event brought: a new hold, or one more use of one.
 func (s *session) grantLocked(o *op, g *v1.Grant, at *v1.Stamp) *hold {
 	if h := s.holds[g.GetId()]; h != nil {
@@ -44,19 +54,40 @@ func (s *session) grantLocked(o *op, g *v1.Grant, at *v1.Stamp) *hold {
 		h.updateLocked(g)
 		return h
 	}
-	h := &hold{s: s, owner: o.owner, id: g.GetId(), name: o.label,
-		claims: claimsIn(o.acquire.GetClaims()), // a grant that has ended since comes without
-		uses:   1, depth: 1, grantedAt: at.GetIndex(), convert: make(chan struct{}, 1)}
-	h.loss, h.lose = context.WithCancelCause(context.Background())
-	h.convert <- struct{}{}
+	h := o.hold
+	h.s, h.owner, h.id, h.name = s, o.owner, g.GetId(), o.label
+	h.claims = o.claims // a grant that has ended since comes without
+	h.uses, h.depth, h.grantedAt = 1, 1, at.GetIndex()
 	h.updateLocked(g)
 	s.holds[h.id] = h
 	o.owner.holds = append(o.owner.holds, h)
-	if e := s.early[h.id]; e != nil {
-		delete(s.early, h.id)
-		h.loseLocked(lostReasonIn(e.GetEnded()), e.GetDetail())
+	if len(s.early) > 0 {
+		if e := s.early[h.id]; e != nil {
+			delete(s.early, h.id)
+			h.loseLocked(lostReasonIn(e.GetEnded()), e.GetDetail())
+		}
 	}
 	return h
+}
+
+// lossLocked is the context that ends when the lock is lost.
+func (h *hold) lossLocked() context.Context {
+	if h.loss == nil {
+		h.loss, h.lose = context.WithCancelCause(context.Background())
+		if h.lost != nil {
+			h.lose(h.lost)
+		}
+	}
+	return h.loss
+}
+
+// conversionsLocked is the channel whose one token allows to convert.
+func (h *hold) conversionsLocked() chan struct{} {
+	if h.convert == nil {
+		h.convert = make(chan struct{}, 1)
+		h.convert <- struct{}{}
+	}
+	return h.convert
 }
 
 // updateLocked takes what an answer says about the grant as it is now.
@@ -65,7 +96,7 @@ func (h *hold) updateLocked(g *v1.Grant) {
 		return
 	}
 	h.token = max(h.token, g.GetToken())
-	if len(g.GetClaims()) > 0 {
+	if len(g.GetClaims()) > 0 && !sameClaims(h.claims, g.GetClaims()) {
 		h.claims = claimsIn(g.GetClaims())
 	}
 	h.leaseMS = max(h.leaseMS, g.GetDeadlines().GetLeaseMs())
@@ -74,12 +105,15 @@ func (h *hold) updateLocked(g *v1.Grant) {
 	if h.leaseMS > 0 || h.maxHoldMS > 0 {
 		h.s.timed[h] = struct{}{}
 		if h.usableLocked() < h.s.look {
-			select {
-			case h.s.nudge <- struct{}{}:
-			default:
-			}
+			h.s.nudgeLocked()
 		}
 	}
+}
+
+func sameClaims(have []Claim, told []*v1.Claim) bool {
+	return slices.EqualFunc(have, told, func(h Claim, t *v1.Claim) bool {
+		return h.Name == t.GetName() && modeOut(h.Mode) == t.GetMode()
+	})
 }
 
 // coversLocked says whether the hold makes every one of the claims superfluous.
@@ -138,14 +172,18 @@ func (h *hold) loseLocked(reason LostReason, detail string) {
 	}
 	h.lost = &LostError{Name: h.name, Token: h.token, Reason: reason, Detail: detail}
 	h.forgetLocked()
-	h.lose(h.lost)
+	if h.lose != nil {
+		h.lose(h.lost)
+	}
 	h.s.c.telemetry.lost(reason)
 }
 
 // forgetLocked takes the hold out of the session.
 func (h *hold) forgetLocked() {
 	delete(h.s.holds, h.id)
-	delete(h.s.timed, h)
+	if h.leaseMS > 0 || h.maxHoldMS > 0 {
+		delete(h.s.timed, h)
+	}
 	for i, other := range h.owner.holds {
 		if other == h {
 			h.owner.holds = append(h.owner.holds[:i], h.owner.holds[i+1:]...)
@@ -154,37 +192,86 @@ func (h *hold) forgetLocked() {
 	}
 }
 
-// newHandle makes a handle of a hold. Its context has the values of ctx and ends with the hold, or
-// with that of a handle within whose context it was acquired.
-func newHandle(ctx context.Context, hd *hold, sc *scope) *Handle {
-	h := &Handle{hold: hd, acquired: time.Now()}
-	inner := &scope{c: hd.s.c, own: hd.owner, handle: h}
+// newHandle makes a handle of a hold in its room.
+func newHandle(ctx context.Context, hd *hold, sc *scope, room *grantRoom) *Handle {
+	h := &room.handle
+	h.hold, h.parent = hd, ctx
 	if sc != nil {
-		h.enclosing, inner.run = sc.handle, sc.run
+		h.enclosing, h.run = sc.handle, sc.run
 	}
-	base, span := hd.s.c.telemetry.hold(context.WithoutCancel(ctx), hd)
-	h.ctx, h.end = context.WithCancelCause(withScope(base, inner))
-	if span.IsRecording() {
-		context.AfterFunc(h.ctx, func() {
-			span.SetAttributes(attribute.String("holdfast.end", context.Cause(h.ctx).Error()))
-			span.End()
-		})
+	if t := hd.s.c.telemetry; t.listens(ctx) {
+		h.acquired = time.Now()
+		h.tell(t)
 	}
-	h.follow(hd)
-	for outer := h.enclosing; outer != nil; outer = outer.enclosing {
-		if outer.hold != hd {
-			h.follow(outer.hold)
-		}
-	}
-	if inner.run != nil {
-		inner.run.add(h)
+	if h.run != nil {
+		h.run.add(h)
 	}
 	return h
 }
 
-// follow ends the handle's context when the hold is lost.
-func (h *Handle) follow(hd *hold) {
-	h.detach = append(h.detach, context.AfterFunc(hd.loss, func() { h.end(context.Cause(hd.loss)) }))
+// tell begins the span of the hold, which ends with the handle's context.
+func (h *Handle) tell(t *telemetry) {
+	base, span := t.hold(context.WithoutCancel(h.parent), h.hold)
+	h.parent = base
+	if !span.IsRecording() {
+		return
+	}
+	ctx := h.Context()
+	context.AfterFunc(ctx, func() {
+		span.SetAttributes(attribute.String("holdfast.end", context.Cause(ctx).Error()))
+		span.End()
+	})
+}
+
+// contextLocked makes the handle's context when it is asked for: most handles are never asked. It has
+// the values of the acquire's context and ends with the hold, or with that of a handle within whose
+// context it was acquired.
+func (h *Handle) contextLocked() context.Context {
+	if h.ctx != nil {
+		return h.ctx
+	}
+	inner := &scope{c: h.hold.s.c, own: h.hold.owner, handle: h, run: h.run}
+	h.ctx, h.end = context.WithCancelCause(withScope(context.WithoutCancel(h.parent), inner))
+	if h.released {
+		h.end(cmp.Or(h.endedBy, releasedError(h.hold)))
+		return h.ctx
+	}
+	h.eachHold(func(hd *hold) {
+		if loss := hd.lossLocked(); hd.lost != nil {
+			h.end(hd.lost)
+		} else {
+			h.detach = append(h.detach, context.AfterFunc(loss, func() { h.end(context.Cause(loss)) }))
+		}
+	})
+	return h.ctx
+}
+
+// eachHold visits the hold of the handle and those of the handles around it.
+func (h *Handle) eachHold(visit func(*hold)) {
+	visit(h.hold)
+	for outer := h.enclosing; outer != nil; outer = outer.enclosing {
+		if outer.hold != h.hold {
+			visit(outer.hold)
+		}
+	}
+}
+
+// endLocked ends the handle's context, or that which is asked for later, at a release.
+func (h *Handle) endLocked() {
+	h.released = true
+	for _, stop := range h.detach {
+		stop()
+	}
+	h.detach = nil
+	if h.ctx != nil {
+		h.end(releasedError(h.hold))
+		return
+	}
+	h.eachHold(func(hd *hold) {
+		if hd.lost != nil {
+			h.endedBy = hd.lost
+		}
+	})
 }
 
 func releasedError(h *hold) error {
@@ -194,38 +281,59 @@ func releasedError(h *hold) error {
 // release gives up this handle's use of the hold, and with the last use the grant.
 func (h *Handle) release(ctx context.Context) error {
 	s := h.hold.s
-	s.mu.Lock()
+	patience := max(s.c.cfg.callTimeout, releaseGrace)
+	s.lock()
 	if h.released {
-		s.mu.Unlock()
+		s.unlock()
 		return nil
 	}
-	h.released = true
+	h.endLocked()
 	o := h.hold.dropUseLocked()
-	s.mu.Unlock()
-
-	h.end(releasedError(h.hold))
-	for _, stop := range h.detach {
-		stop()
+	var wake chan struct{}
+	if o != nil {
+		wake, _ = s.submitLocked(o, patience) // fails if the session is over, and the grant with it
 	}
-	s.c.telemetry.released(h.ctx, time.Since(h.acquired))
-	if o == nil {
+	s.unlock()
+
+	if !h.acquired.IsZero() {
+		s.c.telemetry.released(h.parent, time.Since(h.acquired))
+	}
+	if wake == nil {
 		return nil
 	}
-	if err := s.submit(o); err != nil {
-		return nil // the session is over, and the grant with it
-	}
-	ctx, cancel := graceful(ctx, s.c.cfg.callTimeout)
-	defer cancel()
-	select {
-	case <-o.done:
-	case <-ctx.Done():
-		return callerGone(ctx, "release "+o.label, s.t.lastError())
+	if cause := s.awaitRelease(ctx, o, wake, patience); cause != nil {
+		return givenUp(cause, cause, "release "+o.label, s.t.lastError())
 	}
 	switch reasonOf(o.err) {
 	case ReasonSessionExpired, ReasonSessionNotFound, ReasonClosed:
 		return nil
 	}
 	return o.err
+}
+
+// awaitRelease waits for the outcome of a release. If the caller goes, it waits until 5 s after the
+// beginning (HF-11.9). It returns nil if the outcome is known.
+func (s *session) awaitRelease(ctx context.Context, o *op, wake chan struct{}, patience time.Duration) error {
+	cause := context.DeadlineExceeded
+	select {
+	case <-wake:
+	case <-ctx.Done():
+		grace := time.NewTimer(o.until - patience + releaseGrace - s.ticks())
+		defer grace.Stop()
+		select {
+		case <-wake:
+		case <-grace.C:
+			if !s.leave(o, wake) {
+				s.c.wakeUps.put(wake)
+				return context.Canceled
+			}
+		}
+	}
+	s.c.wakeUps.put(wake)
+	if o.overdue {
+		return cause
+	}
+	return nil
 }
 
 // dropUseLocked takes one use from the hold. It returns the release to send; nil if none is due,
@@ -244,8 +352,7 @@ func (h *hold) dropUseLocked() *op {
 }
 
 func releaseOp(own *owner, grantID int64, name string) *op {
-	return &op{kind: opRelease, owner: own, label: name, done: make(chan struct{}),
-		release: &v1.ReleaseRequest{GrantId: grantID}}
+	return &op{kind: opRelease, owner: own, label: name, grant: grantID}
 }
 
 // renew renews the lease.
@@ -254,10 +361,11 @@ func (h *Handle) renew(ctx context.Context) error {
 		return err
 	}
 	o, s := renewOp(h.hold), h.hold.s
-	if err := s.submit(o); err != nil {
+	wake, err := s.submit(o, s.c.patience(ctx, &acquireConfig{hasLimit: true}))
+	if err != nil {
 		return err
 	}
-	if err := s.wait(ctx, o, s.c.patience(ctx, acquireConfig{hasLimit: true})); err != nil {
+	if err := s.wait(ctx, o, wake); err != nil {
 		return err
 	}
 	if o.err != nil {
@@ -267,8 +375,7 @@ func (h *Handle) renew(ctx context.Context) error {
 }
 
 func renewOp(hd *hold) *op {
-	return &op{kind: opRenew, owner: hd.owner, label: hd.name, done: make(chan struct{}),
-		hold: hd, renew: &v1.RenewRequest{GrantId: hd.id}}
+	return &op{kind: opRenew, owner: hd.owner, label: hd.name, hold: hd, grant: hd.id}
 }
 
 // convertAll converts every name whose mode is another.
@@ -295,9 +402,12 @@ func (h *Handle) convert(ctx context.Context, name string, mode Mode, drop bool,
 	if ctx.Err() != nil {
 		return callerGone(ctx, "convert "+name, nil)
 	}
+	s.lock()
+	mayConvert, loss := hd.conversionsLocked(), hd.lossLocked()
+	s.unlock()
 	select {
-	case <-hd.convert:
-	case <-hd.loss.Done():
+	case <-mayConvert:
+	case <-loss.Done():
 		return h.Check()
 	case <-ctx.Done():
 		return callerGone(ctx, "convert "+name, nil)
@@ -306,19 +416,20 @@ func (h *Handle) convert(ctx context.Context, name string, mode Mode, drop bool,
 	for _, opt := range opts {
 		opt(&cfg)
 	}
-	o := convertOp(hd, name, mode, drop, cfg, wireWait(ctx, cfg))
-	s.mu.Lock()
+	o := convertOp(hd, name, mode, drop, cfg, wireWait(ctx, &cfg))
+	s.lock()
 	hd.converting = true
 	for _, c := range hd.claims {
 		if c.Name == name {
 			o.before = c.Mode
 		}
 	}
-	s.mu.Unlock()
-	if err := s.submit(o); err != nil {
+	s.unlock()
+	wake, err := s.submit(o, s.c.patience(ctx, &cfg))
+	if err != nil {
 		return h.Check()
 	}
-	if err := s.wait(ctx, o, s.c.patience(ctx, cfg)); err != nil {
+	if err := s.wait(ctx, o, wake); err != nil {
 		return err
 	}
 	if lost := h.Check(); lost != nil {
@@ -337,6 +448,6 @@ func convertOp(hd *hold, name string, mode Mode, drop bool, cfg acquireConfig, w
 	if drop {
 		req.Mode = v1.Mode_MODE_UNSPECIFIED
 	}
-	return &op{kind: opConvert, owner: hd.owner, hold: hd, convert: req, done: make(chan struct{}),
+	return &op{kind: opConvert, owner: hd.owner, hold: hd, convert: req,
 		label: fmt.Sprintf("%s to %s", name, mode)}
 }

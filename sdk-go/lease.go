@@ -8,14 +8,18 @@ import (
 // Handle is a lock that is held. It says when the lock is at risk and when it is lost, and it is
 // how the lock is given back. Its methods may be called by many goroutines.
 type Handle struct {
-	hold *hold
-	ctx  context.Context
-	end  context.CancelCauseFunc
+	hold      *hold
+	parent    context.Context // of the acquire, for its values
+	enclosing *Handle         // within whose context this one was acquired
+	run       *runScope
+	acquired  time.Time // zero if nobody wants to know
 
-	enclosing *Handle // within whose context this one was acquired
-	detach    []func() bool
-	acquired  time.Time
-	released  bool // guarded by hold.s.mu
+	// What follows is guarded by the session's mutex.
+	ctx      context.Context // nil until asked for
+	end      context.CancelCauseFunc
+	detach   []func() bool
+	released bool
+	endedBy  error // the loss before the release, if the context was not asked for by then
 }
 
 // Name is the first name that the handle holds.
@@ -23,8 +27,8 @@ func (h *Handle) Name() string { return h.Claims()[0].Name }
 
 // Claims are the names and modes that are held.
 func (h *Handle) Claims() []Claim {
-	h.hold.s.mu.Lock()
-	defer h.hold.s.mu.Unlock()
+	h.hold.s.lock()
+	defer h.hold.s.unlock()
 	return append([]Claim(nil), h.hold.claims...)
 }
 
@@ -32,8 +36,8 @@ func (h *Handle) Claims() []Claim {
 // are too old (package fence). It is greater than that of every earlier grant in the namespace. A
 // raised conversion brings a new one.
 func (h *Handle) Token() int64 {
-	h.hold.s.mu.Lock()
-	defer h.hold.s.mu.Unlock()
+	h.hold.s.lock()
+	defer h.hold.s.unlock()
 	return h.hold.token
 }
 
@@ -44,12 +48,16 @@ func (h *Handle) GrantID() int64 { return h.hold.id }
 func (h *Handle) SessionID() uint64 { return h.hold.s.id }
 
 // Lost is closed when the lock is lost. A release is no loss. Err and LostReason tell why.
-func (h *Handle) Lost() <-chan struct{} { return h.hold.loss.Done() }
+func (h *Handle) Lost() <-chan struct{} {
+	h.hold.s.lock()
+	defer h.hold.s.unlock()
+	return h.hold.lossLocked().Done()
+}
 
 // LostReason is why the lock was lost; empty if it was not.
 func (h *Handle) LostReason() LostReason {
-	h.hold.s.mu.Lock()
-	defer h.hold.s.mu.Unlock()
+	h.hold.s.lock()
+	defer h.hold.s.unlock()
 	if h.hold.lost == nil {
 		return ""
 	}
@@ -59,20 +67,25 @@ func (h *Handle) LostReason() LostReason {
 // AtRisk is closed while a renewal is overdue: half of the session's ttl has passed since the last
 // one. When renewals succeed again the next call returns a channel that is open again.
 func (h *Handle) AtRisk() <-chan struct{} {
-	h.hold.s.mu.Lock()
-	defer h.hold.s.mu.Unlock()
+	h.hold.s.lock()
+	defer h.hold.s.unlock()
 	return h.hold.s.atRisk
 }
 
 // Context ends when the lock is lost (its cause is then a *LostError) or released (ErrReleased). It
 // has the values of the context given to Acquire, but not its deadline, which was for the wait.
 // Acquires within it are made for the same owner.
-func (h *Handle) Context() context.Context { return h.ctx }
+func (h *Handle) Context() context.Context {
+	h.hold.s.lock()
+	defer h.hold.s.unlock()
+	return h.contextLocked()
+}
 
 // Bind is Context as a child of ctx: it also ends when ctx ends.
 func (h *Handle) Bind(ctx context.Context) (context.Context, context.CancelFunc) {
-	child, cancel := context.WithCancelCause(withScope(ctx, scopeOf(h.ctx, h.hold.s.c)))
-	stop := context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })
+	own := h.Context()
+	child, cancel := context.WithCancelCause(withScope(ctx, scopeOf(own, h.hold.s.c)))
+	stop := context.AfterFunc(own, func() { cancel(context.Cause(own)) })
 	return child, func() {
 		stop()
 		cancel(context.Canceled)
@@ -83,8 +96,8 @@ func (h *Handle) Bind(ctx context.Context) (context.Context, context.CancelFunc)
 // so that a program that was stopped for a while finds out before its next write. Otherwise it
 // returns a *LostError, or ErrReleased.
 func (h *Handle) Check() error {
-	h.hold.s.mu.Lock()
-	defer h.hold.s.mu.Unlock()
+	h.hold.s.lock()
+	defer h.hold.s.unlock()
 	if h.released {
 		return releasedError(h.hold)
 	}
@@ -94,8 +107,8 @@ func (h *Handle) Check() error {
 // Err is why the handle does not hold the lock any more, as far as is known already; nil while it
 // does. Check looks closer.
 func (h *Handle) Err() error {
-	h.hold.s.mu.Lock()
-	defer h.hold.s.mu.Unlock()
+	h.hold.s.lock()
+	defer h.hold.s.unlock()
 	if h.hold.lost != nil {
 		return h.hold.lost
 	}
@@ -107,8 +120,8 @@ func (h *Handle) Err() error {
 
 // Remaining is how long the lock may be relied on without another renewal; 0 if it is lost.
 func (h *Handle) Remaining() time.Duration {
-	h.hold.s.mu.Lock()
-	defer h.hold.s.mu.Unlock()
+	h.hold.s.lock()
+	defer h.hold.s.unlock()
 	if h.released || h.hold.checkLocked() != nil {
 		return 0
 	}

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
-
-	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
 
 // waitLimitMax is the longest wait the service allows; a longer one is asked for again.
@@ -77,9 +75,9 @@ func (l *Lock) Acquire(ctx context.Context, opts ...AcquireOption) (*Handle, err
 
 // TryAcquire takes the lock if it is free. ok is false if it is held; err is for everything else.
 func (l *Lock) TryAcquire(ctx context.Context, opts ...AcquireOption) (h *Handle, ok bool, err error) {
-	cfg := l.config(opts)
+	cfg := *l.config(opts)
 	cfg.waitLimit, cfg.hasLimit = 0, true
-	h, err = l.acquire(ctx, cfg)
+	h, err = l.acquire(ctx, &cfg)
 	if reasonOf(err) == ReasonHeld {
 		return nil, false, nil
 	}
@@ -110,13 +108,19 @@ func (l *Lock) Do(ctx context.Context, fn func(ctx context.Context, h *Handle) e
 	return fn(bound, h)
 }
 
-func (l *Lock) config(opts []AcquireOption) acquireConfig {
-	var cfg acquireConfig
+// noOptions is what an acquire without options has; nobody changes it.
+var noOptions acquireConfig
+
+func (l *Lock) config(opts []AcquireOption) *acquireConfig {
+	if len(l.opts) == 0 && len(opts) == 0 {
+		return &noOptions
+	}
+	cfg := &acquireConfig{}
 	for _, o := range l.opts {
-		o(&cfg)
+		o(cfg)
 	}
 	for _, o := range opts {
-		o(&cfg)
+		o(cfg)
 	}
 	return cfg
 }
@@ -138,9 +142,17 @@ func label(claims []Claim) string {
 	return strings.Join(names, ", ")
 }
 
-func (l *Lock) acquire(ctx context.Context, cfg acquireConfig) (h *Handle, err error) {
+func (l *Lock) acquire(ctx context.Context, cfg *acquireConfig) (*Handle, error) {
+	if !l.c.telemetry.listens(ctx) {
+		return l.acquireUntold(ctx, cfg)
+	}
 	finish := l.c.telemetry.acquire(ctx, l.claims)
-	defer func() { finish(h, err) }()
+	h, err := l.acquireUntold(ctx, cfg)
+	finish(h, err)
+	return h, err
+}
+
+func (l *Lock) acquireUntold(ctx context.Context, cfg *acquireConfig) (*Handle, error) {
 	if len(l.claims) == 0 {
 		return nil, &Error{Reason: ReasonInvalidArgument, Field: "claims",
 			Message: "claims: a lock needs at least one name"}
@@ -148,31 +160,33 @@ func (l *Lock) acquire(ctx context.Context, cfg acquireConfig) (h *Handle, err e
 	if err := ctx.Err(); err != nil {
 		return nil, callerGone(ctx, l.label(), nil)
 	}
+	room := &grantRoom{}
 	sc := scopeOf(ctx, l.c)
-	own, err := l.owner(ctx, sc)
+	own, err := l.owner(ctx, sc, room)
 	if err != nil {
 		return nil, err
 	}
-	if !cfg.noReentry && cfg.lease == 0 {
+	if sc != nil && !cfg.noReentry && cfg.lease == 0 {
 		if hold := own.reenter(l.claims); hold != nil {
-			return newHandle(ctx, hold, sc), nil
+			return newHandle(ctx, hold, sc, room), nil
 		}
 	}
 	for {
-		o := acquireOp(own, l.claims, cfg, wireWait(ctx, cfg))
-		hold, err := l.await(ctx, o, cfg)
+		o := &op{kind: opAcquire, owner: own, label: l.label(), claims: l.claims, cfg: cfg,
+			wait: wireWait(ctx, cfg), hold: &room.hold}
+		hold, err := l.await(ctx, o)
 		if reasonOf(err) == ReasonWaitLimitReached && !cfg.hasLimit && ctx.Err() == nil {
 			continue // the longest wait the service allows has passed, not one of the caller's
 		}
 		if err != nil {
 			return nil, err
 		}
-		return newHandle(ctx, hold, sc), nil
+		return newHandle(ctx, hold, sc, room), nil
 	}
 }
 
 // owner finds on whose behalf a request is made: the owner in the context, or a new one.
-func (l *Lock) owner(ctx context.Context, sc *scope) (*owner, error) {
+func (l *Lock) owner(ctx context.Context, sc *scope, room *grantRoom) (*owner, error) {
 	if sc != nil {
 		return sc.ownerFor(ctx)
 	}
@@ -180,16 +194,18 @@ func (l *Lock) owner(ctx context.Context, sc *scope) (*owner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.newOwner(), nil
+	s.begin(&room.owner)
+	return &room.owner, nil
 }
 
 // await submits an acquire and waits for its outcome, or for the caller to go.
-func (l *Lock) await(ctx context.Context, o *op, cfg acquireConfig) (*hold, error) {
+func (l *Lock) await(ctx context.Context, o *op) (*hold, error) {
 	s := o.owner.s
-	if err := s.submit(o); err != nil {
+	wake, err := s.submit(o, l.c.patience(ctx, o.cfg))
+	if err != nil {
 		return nil, err
 	}
-	if err := s.wait(ctx, o, l.c.patience(ctx, cfg)); err != nil {
+	if err := s.wait(ctx, o, wake); err != nil {
 		return nil, err
 	}
 	return o.hold, o.err
@@ -197,7 +213,7 @@ func (l *Lock) await(ctx context.Context, o *op, cfg acquireConfig) (*hold, erro
 
 // patience is how long a caller waits for the answer: a request with a wait limit must not hang
 // because no node can be reached; 0 means for ever.
-func (c *Client) patience(ctx context.Context, cfg acquireConfig) time.Duration {
+func (c *Client) patience(ctx context.Context, cfg *acquireConfig) time.Duration {
 	if _, ok := ctx.Deadline(); ok || !cfg.hasLimit {
 		return 0
 	}
@@ -205,7 +221,7 @@ func (c *Client) patience(ctx context.Context, cfg acquireConfig) time.Duration 
 }
 
 // wireWait is the wait limit that is sent: the caller's, or as long as its context can last.
-func wireWait(ctx context.Context, cfg acquireConfig) time.Duration {
+func wireWait(ctx context.Context, cfg *acquireConfig) time.Duration {
 	if cfg.hasLimit {
 		return cfg.waitLimit
 	}
@@ -213,27 +229,6 @@ func wireWait(ctx context.Context, cfg acquireConfig) time.Duration {
 		return min(time.Until(deadline)+time.Second, waitLimitMax)
 	}
 	return waitLimitMax
-}
-
-func acquireOp(own *owner, claims []Claim, cfg acquireConfig, wait time.Duration) *op {
-	return &op{
-		kind:  opAcquire,
-		owner: own,
-		label: label(claims),
-		done:  make(chan struct{}),
-		acquire: &v1.AcquireRequest{
-			Claims:     claimsOut(claims),
-			Wait:       durationOut(wait),
-			Owner:      own.key,
-			Priority:   cfg.priority,
-			Lease:      durationOut(cfg.lease),
-			MaxHold:    durationOut(cfg.maxHold),
-			LockDelay:  durationOut(cfg.lockDelay),
-			OnDeadlock: deadlockActionOut(cfg.onDeadlock),
-			Reentrant:  reentrantOut(cfg.noReentry),
-			Metadata:   cfg.metadata,
-		},
-	}
 }
 
 func durationOut(d time.Duration) *durationpb.Duration {

@@ -52,8 +52,8 @@ func TestForgottenRequestIsLetGo(t *testing.T) {
 		s := h.hold.s
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.unfinished.Len() != 0 || len(s.byID) != 0 || s.ackedLocked() != s.lastID {
-			t.Fatalf("%d without a final answer", s.unfinished.Len())
+		if s.unfinished.len != 0 || len(s.waits) != 0 || s.ackedLocked() != s.lastID {
+			t.Fatalf("%d without a final answer", s.unfinished.len)
 		}
 	})
 }

@@ -59,6 +59,7 @@ func (s *session) outcomeLocked(o *op, out outcome) {
 	switch out.kind {
 	case v1.Outcome_OUTCOME_QUEUED:
 		o.waiting, o.queuedAt = true, out.stamp.GetIndex()
+		s.waits[o.id] = o
 		o.position, o.blockers, o.blocking = int(out.position), out.blockers, out.blocking
 		if s.begun && o.queuedAt <= s.from {
 			s.enqueueLocked(o) // its outcome may lie before the place where the events begin

@@ -2,30 +2,34 @@ package holdfast
 
 import (
 	"context"
-	"strconv"
 	"sync"
 )
 
 // owner is one line of work within a session. It never waits for itself.
 type owner struct {
-	s     *session
-	key   string
-	holds []*hold // guarded by s.mu
+	s      *session
+	number uint64  // its key, from a counter
+	holds  []*hold // guarded by s.mu
+	room   [1]*hold
 }
 
 // newOwner makes an owner with a key from a counter, which is never given twice (HF-11.5).
 func (s *session) newOwner() *owner {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.owners++
-	return &owner{s: s, key: strconv.FormatUint(s.owners, 36)}
+	o := &owner{}
+	s.begin(o)
+	return o
+}
+
+func (s *session) begin(o *owner) {
+	o.s, o.number = s, s.owners.Add(1)
+	o.holds = o.room[:0]
 }
 
 // reenter counts one more use of a grant that covers the claims, if the owner has one that may be
 // relied on. A grant that is being converted is left to the server to judge.
 func (o *owner) reenter(claims []Claim) *hold {
-	o.s.mu.Lock()
-	defer o.s.mu.Unlock()
+	o.s.lock()
+	defer o.s.unlock()
 	var best *hold
 	for _, h := range o.holds {
 		if h.converting || !h.coversLocked(claims) || h.checkLocked() != nil {
@@ -100,7 +104,9 @@ func (r *runScope) add(h *Handle) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.handles = append(r.handles, h)
-	h.detach = append(h.detach, context.AfterFunc(h.hold.loss, func() {
-		r.cancel(context.Cause(h.hold.loss))
-	}))
+	s := h.hold.s
+	s.lock()
+	defer s.unlock()
+	loss := h.hold.lossLocked()
+	h.detach = append(h.detach, context.AfterFunc(loss, func() { r.cancel(context.Cause(loss)) }))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
@@ -27,24 +28,27 @@ type session struct {
 	id    uint64
 	ttl   time.Duration
 	epoch uint32
+	start time.Time
 
 	ctx    context.Context // ends with the session
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex
-	ended   error // why the session is over; nil while it lives
-	lost    LostReason
-	anchor  time.Duration // the greatest of sent - T x 0.99 over all anchors
-	expires int64         // deadline in cluster time, ms
-	renewed time.Duration // when the last command was sent that is known to have renewed it
-	trip    time.Duration // smoothed round trip
-	atRisk  chan struct{} // closed while a renewal is overdue
-	risky   bool
-	look    time.Duration // when watch looks at the deadlines next
-	nudge   chan struct{} // wakes watch when one is nearer than that
+	mu        sync.Mutex
+	ended     error       // why the session is over; nil while it lives
+	over      atomic.Bool // whether it is
+	lost      LostReason
+	anchor    time.Duration // the greatest of sent - T x 0.99 over all anchors
+	expires   int64         // deadline in cluster time, ms
+	renewed   time.Duration // when the last command was sent that is known to have renewed it
+	trip      time.Duration // smoothed round trip
+	atRisk    chan struct{} // closed while a renewal is overdue
+	risky     bool
+	look      time.Duration // when watch looks at the deadlines next
+	lookTicks time.Duration // the same by ticks
+	nudge     chan struct{} // wakes watch when one is nearer than that
 
-	owners uint64
+	owners atomic.Uint64
 	holds  map[int64]*hold
 	timed  map[*hold]struct{} // those with deadlines of their own
 	early  map[int64]*v1.EventsResponse
@@ -73,6 +77,7 @@ func openSession(ctx context.Context, c *Client) (*session, error) {
 		holds: make(map[int64]*hold), timed: make(map[*hold]struct{}),
 		early: make(map[int64]*v1.EventsResponse)}
 	s.batcher.init()
+	s.start = time.Now()
 	if s.ttl <= 0 {
 		s.ttl = c.cfg.ttl
 	}
@@ -118,8 +123,8 @@ func (s *session) usableLocked(deadlineMS int64) time.Duration {
 }
 
 func (s *session) hasEnded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	return s.ended != nil
 }
 
@@ -159,9 +164,9 @@ func (s *session) keepAlive() {
 			continue
 		}
 		failures = 0
-		s.mu.Lock()
+		s.lock()
 		s.anchorLocked(at, answer.GetStamp(), answer.GetDeadlines())
-		s.mu.Unlock()
+		s.unlock()
 		s.sameHistory(answer.GetCluster())
 	}
 }
@@ -171,8 +176,8 @@ func (s *session) untilRenewal(failures int) time.Duration {
 	if failures > 0 {
 		return min(backoff(failures), time.Duration(rand.Int64N(int64(s.ttl/10))))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	jitter := 0.9 + 0.2*rand.Float64()
 	due := s.renewed + time.Duration(float64(s.ttl/3)*jitter)
 	return due - s.clock.Now()
@@ -196,8 +201,8 @@ func (s *session) watch() {
 
 // inspect does what watch is for, once, and says when to look again.
 func (s *session) inspect() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	now := s.clock.Now()
 	if s.ended != nil {
 		return watchAtLeast
@@ -222,7 +227,21 @@ func (s *session) inspect() time.Duration {
 		}
 	}
 	s.look = max(next, now+time.Millisecond)
-	return s.look - now
+	wait := s.look - now
+	at := s.ticks()
+	if next := s.impatientLocked(at); next > 0 {
+		wait = min(wait, max(next-at, time.Millisecond))
+	}
+	s.lookTicks = at + wait
+	return wait
+}
+
+// nudgeLocked makes watch look at once.
+func (s *session) nudgeLocked() {
+	select {
+	case s.nudge <- struct{}{}:
+	default:
+	}
 }
 
 // refused looks at the error of any call of the session: some say that the session is over.
@@ -231,8 +250,8 @@ func (s *session) refused(err error) {
 	if e == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	switch e.Reason {
 	case ReasonSessionExpired:
 		s.loseLocked(lostByEnd(e.Ended), e.Message, false)
@@ -246,8 +265,8 @@ func (s *session) sameHistory(ref *v1.ClusterRef) {
 	if ref.GetClusterId() == "" || ref.GetEpoch() <= s.epoch {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	s.loseLocked(LostForked, fmt.Sprintf("epoch %d began", ref.GetEpoch()), false)
 }
 
@@ -280,6 +299,7 @@ func (s *session) loseLocked(reason LostReason, detail string, tell bool) {
 // endLocked stops everything of the session in this process.
 func (s *session) endLocked(err error, reason LostReason, detail string) {
 	s.ended = err
+	s.over.Store(true)
 	for _, h := range s.holds {
 		h.loseLocked(reason, detail)
 	}
@@ -289,12 +309,12 @@ func (s *session) endLocked(err error, reason LostReason, detail string) {
 
 // close ends the session and gives everything back.
 func (s *session) close(ctx context.Context) error {
-	s.mu.Lock()
+	s.lock()
 	over := s.ended != nil
 	if !over {
 		s.endLocked(errClosed(), LostClosed, "the client was closed")
 	}
-	s.mu.Unlock()
+	s.unlock()
 	defer s.wg.Wait()
 	if over {
 		return nil
