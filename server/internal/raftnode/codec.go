@@ -1,13 +1,12 @@
 package raftnode
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"sync"
 
-	"google.golang.org/protobuf/proto"
-
-	logv1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/log/v1"
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 )
 
@@ -30,32 +29,28 @@ const (
 	frameHead    = 5
 )
 
+// drafts are buffers in which frames are written before they are copied to one of their size, which
+// Raft keeps.
+var drafts = sync.Pool{New: func() any { return new([]byte) }}
+
 // Encode makes the frame of an entry.
 func Encode(e Entry) ([]byte, error) {
-	m := &logv1.Entry{
-		SemanticsVersion: e.Version,
-		StampMs:          e.Stamp,
-		Proposal:         e.Proposal,
-		Commands:         make([]*logv1.Command, len(e.Commands)),
+	draft := drafts.Get().(*[]byte)
+	defer drafts.Put(draft)
+	w := wire{b: append((*draft)[:0], make([]byte, frameHead)...)}
+	w.entry(&e)
+	*draft = w.b
+	if w.err != nil {
+		return nil, fmt.Errorf("encode entry: %w", w.err)
 	}
-	for i, c := range e.Commands {
-		wire, err := toWire(c)
-		if err != nil {
-			return nil, err
-		}
-		m.Commands[i] = wire
-	}
-	frame := make([]byte, frameHead, frameHead+proto.Size(m))
-	frame, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(frame, m)
-	if err != nil {
-		return nil, fmt.Errorf("encode entry: %w", err)
-	}
+	frame := bytes.Clone(w.b)
 	frame[0] = frameVersion
 	binary.BigEndian.PutUint32(frame[1:], crc32.Checksum(frame[frameHead:], castagnoli))
 	return frame, nil
 }
 
-// Decode reads a frame. It fails on damage, and on whatever a newer version may have written.
+// Decode reads a frame. It fails on damage, and on whatever a newer version may have written. All
+// texts of an entry are cut from one piece of memory: who keeps one for long should keep a copy.
 func Decode(frame []byte) (Entry, error) {
 	if len(frame) < frameHead {
 		return Entry{}, damagef("entry of %d bytes is too short", len(frame))
@@ -70,26 +65,17 @@ func Decode(frame []byte) (Entry, error) {
 	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(frame[1:]) {
 		return Entry{}, damagef("entry does not match its checksum")
 	}
-	var m logv1.Entry
-	if err := proto.Unmarshal(body, &m); err != nil {
-		return Entry{}, damagef("entry cannot be read: %w", err)
+	var e Entry
+	r := reader(body)
+	for r.next() {
+		r.entry(&e)
 	}
-	if m.GetSemanticsVersion() > SemanticsMax {
+	if e.Version > SemanticsMax {
 		return Entry{}, newerf("entry is to be applied under semantics version %d; this version knows %d",
-			m.GetSemanticsVersion(), SemanticsMax)
+			e.Version, SemanticsMax)
 	}
-	e := Entry{
-		Proposal: m.GetProposal(),
-		Version:  m.GetSemanticsVersion(),
-		Stamp:    m.GetStampMs(),
-		Commands: make([]locktable.Command, len(m.GetCommands())),
-	}
-	for i, wire := range m.GetCommands() {
-		c, err := fromWire(wire)
-		if err != nil {
-			return Entry{}, fmt.Errorf("command %d of the entry: %w", i, err)
-		}
-		e.Commands[i] = c
+	if r.err != nil {
+		return Entry{}, r.err
 	}
 	return e, nil
 }
