@@ -4,250 +4,284 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"sync"
+	"os"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	holdfast "github.com/holdfast-dev/holdfast/sdk-go"
+	"github.com/holdfast-dev/holdfast/server/internal/loadgen"
 )
 
-// benchConfig is what `bench` is asked to do.
-type benchConfig struct {
-	clients     int
-	outstanding int
-	duration    time.Duration
-	warmUp      time.Duration
-	mode        string
-	locks       int
-	prefix      string
+// benchScenario is a subcommand of bench. It has the flags that its load has a use for.
+type benchScenario struct {
+	scenario loadgen.Scenario
+	aliases  []string
+	short    string
+	long     string
+	example  string
+	flags    []string
 }
 
-func newBenchCommand(a *app) *cobra.Command {
-	b := benchConfig{}
-	cmd := &cobra.Command{
-		Use:   "bench",
-		Short: "Measure acquires and releases",
-		Long: `Measure acquires and releases through the Go SDK, as programs do them. Each client
+var benchScenarios = []benchScenario{
+	{
+		scenario: loadgen.Uncontended, short: "Every worker has a lock of its own",
+		long: `Every worker acquires a lock of its own and releases it, again and again. This is
+what bench does if it is told no scenario.`,
+		example: `  holdfast bench uncontended --clients 50 --outstanding 128 --duration 60s
+  holdfast bench uncontended --clients 50 --rate 100000 --duration 60s`,
+		flags: []string{"rate", "depth"},
+	},
+	{
+		scenario: loadgen.Hot, aliases: []string{"contended"}, short: "All workers queue for one lock, or a few",
+		long: `All workers queue for --locks names; each grant is a hand-off from one to the next.
+On --watch of the names the order is checked exactly: the service tells every arrival
+and every grant as it happened, and the grants must come in the order of arrival.`,
+		example: `  holdfast bench hot --clients 64
+  holdfast bench hot --clients 50 --outstanding 200 --duration 30s   # 10,000 wait for one name`,
+		flags: []string{"rate", "locks", "watch"},
+	},
+	{
+		scenario: loadgen.ManyHot, short: "Ten waiters for each of a thousand locks",
+		long:  "The same as hot, with many names, and some workers waiting for each.",
+		flags: []string{"rate", "locks", "watch"}, example: `  holdfast bench many-hot --duration 30s`,
+	},
+	{
+		scenario: loadgen.One, short: "One client with one operation at a time",
+		long:  "One worker alone: what an acquire costs when nobody else is there to share with.",
+		flags: []string{"rate", "depth"}, example: `  holdfast bench one --output json`,
+	},
+	{
+		scenario: loadgen.Unary, short: "One call per operation, without the SDK",
+		long: `Every operation is a call of its own, as a program without the SDK makes them, each
+worker in a session of its own. The SDK is not used, since it puts operations that
+come together into one call: these are the generated clients of the contract.`,
+		example: `  holdfast bench unary --protocol json       # Connect with JSON over HTTP/1.1
+  holdfast bench unary --protocol connect    # Connect with protobuf over HTTP/1.1
+  holdfast bench unary --protocol grpc       # gRPC over HTTP/2`,
+		flags: []string{"rate", "depth", "protocol", "http"},
+	},
+	{
+		scenario: loadgen.Sessions, short: "Ten thousand sessions with one operation each",
+		long: `Many clients, each with a session, connections and one worker of its own; or, with
+--idle, sessions that are only kept alive. With --connections they share so many
+pairs of connections, as clients do behind a proxy. Each pair is two connections,
+one of them for renewals; see that ulimit -n allows them.`,
+		example: `  holdfast bench sessions --clients 10000
+  holdfast bench sessions --clients 10000 --idle --duration 60s
+  holdfast bench sessions --clients 10000 --connections 100`,
+		flags: []string{"rate", "idle"},
+	},
+	{
+		scenario: loadgen.Hold, short: "Hold a million locks, and nothing else",
+		long: `Acquire --locks locks in --clients sessions and keep them for --duration, or until
+INT or TERM, so that something else can be measured meanwhile. A line tells when all
+are held. In the end they are given back, or with --at-end abandon left behind: their
+sessions then expire together, a --ttl later.`,
+		example: `  holdfast bench hold --locks 1000000 --clients 10000 --connections 100
+  holdfast bench hold --locks 1000000 --clients 10000 --at-end abandon --ttl 30s --duration 1m`,
+		flags: []string{"locks", "depth", "at-end"},
+	},
+	{
+		scenario: loadgen.Deadlock, short: "Cycles of waiting owners",
+		long: `Owners close cycles of --shortest to --longest again and again, each holding a lock
+and waiting for the next one's. Of every cycle exactly one owner must be told that it
+is the victim, and all others must get what they wait for.`,
+		example: `  holdfast bench deadlock --owners 1000 --shortest 2 --longest 32`,
+		flags:   []string{"owners"},
+	},
+	{
+		scenario: loadgen.Depth, short: "Names of one to eight levels",
+		long:  "The same as uncontended, an eighth of the time for names of each depth.",
+		flags: []string{"rate"}, example: `  holdfast bench depth --duration 40s --output json`,
+	},
+	{
+		scenario: loadgen.Failover, short: "Every gap in service is noted",
+		long: `The same as uncontended, with a count of completed operations for every 10 ms, and
+every gap of 50 ms and more in which none completed. Kill nodes meanwhile: the gaps
+are what clients see of it.`,
+		example: `  holdfast bench failover --clients 50 --rate 100000 --duration 60s --output json`,
+		flags:   []string{"rate", "depth"},
+	},
+}
+
+const benchLong = `Make load and measure how it is borne, through the Go SDK, as programs do. Each client
 has a session of its own and so many workers, each of which acquires a lock, releases
 it, and begins again.
 
-uncontended: every worker has a lock of its own.
-contended:   all workers share --locks locks, and wait for each other.
+Without --rate the loop is closed: the next operation begins when the one before has
+ended, so that a slow answer delays the questions after it. This finds out how much
+the service can do. With --rate the loop is open: arrivals are planned beforehand, and
+latencies count from the planned start, whether or not a worker was free by then. This
+finds out how long operations take at that rate; if it cannot be kept, the result says
+that it is saturated. A rate counts acquires and releases.
 
-Latencies are in a closed loop: a slow answer delays the next question, so they tell
-what these workers saw, not what an open load would see.`,
-		Example: `  holdfast bench --clients 10 --outstanding 100 --duration 10s
-  holdfast bench --mode contended --locks 4 --output json`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := b.check(); err != nil {
-				return err
-			}
-			ctx, stop := untilInterrupted(cmd.Context())
-			defer stop()
-			return a.bench(ctx, b)
-		},
+Everything is checked meanwhile: the tokens of a name must rise, no name may have two
+holders, and nothing may be held in the end. The exit code is 1 if that does not hold.
+Ctrl-C ends the measurement, and what was measured until then is shown.`
+
+func newBenchCommand(a *app) *cobra.Command {
+	cmd := a.benchCommand(benchScenarios[0])
+	cmd.Use, cmd.Short, cmd.Long = "bench", "Make load and measure it", benchLong
+	cmd.Example = `  holdfast bench --clients 10 --outstanding 100 --duration 10s
+  holdfast bench --clients 50 --rate 100000 --output json
+  holdfast bench hot --clients 64`
+	for _, s := range benchScenarios {
+		cmd.AddCommand(a.benchCommand(s))
 	}
-	flags := cmd.Flags()
-	flags.IntVar(&b.clients, "clients", 4, "number of clients, each with a session and connections of its own")
-	flags.IntVar(&b.outstanding, "outstanding", 16, "workers of each client")
-	flags.DurationVar(&b.duration, "duration", 10*time.Second, "how long to measure")
-	flags.DurationVar(&b.warmUp, "warm-up", time.Second, "how long to run before measuring")
-	flags.StringVar(&b.mode, "mode", "uncontended", "uncontended or contended")
-	flags.IntVar(&b.locks, "locks", 1, "number of locks that are shared, with --mode contended")
-	flags.StringVar(&b.prefix, "prefix", "bench", "prefix of the lock names")
 	return cmd
 }
 
-func (b benchConfig) check() error {
-	const hint = "holdfast bench --help"
-	switch {
-	case b.mode != "uncontended" && b.mode != "contended":
-		return usageError(hint, "mode %q is neither uncontended nor contended", b.mode)
-	case b.clients < 1, b.outstanding < 1, b.locks < 1:
-		return usageError(hint, "--clients, --outstanding and --locks are at least 1")
-	case b.duration <= 0 || b.warmUp < 0:
-		return usageError(hint, "--duration must be positive, and --warm-up not negative")
+func (a *app) benchCommand(s benchScenario) *cobra.Command {
+	c := loadgen.Default(s.scenario)
+	cmd := &cobra.Command{
+		Use: string(s.scenario), Aliases: s.aliases, Short: s.short, Long: s.long, Example: s.example, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.Check(); err != nil {
+				return usageError(cmd.CommandPath()+" --help", "%v", err)
+			}
+			ctx, stop := untilInterrupted(cmd.Context())
+			defer stop()
+			return a.bench(ctx, c)
+		},
 	}
-	return nil
+	flags := cmd.Flags()
+	flags.IntVar(&c.Clients, "clients", c.Clients, "number of clients, each with a session of its own")
+	if s.scenario != loadgen.Deadlock {
+		flags.IntVar(&c.Outstanding, "outstanding", c.Outstanding, "workers of each client; with --rate, at most so many")
+	}
+	flags.DurationVar(&c.Duration, "duration", c.Duration, "how long to measure")
+	if s.scenario != loadgen.Hold {
+		flags.DurationVar(&c.WarmUp, "warm-up", c.WarmUp, "how long to run before measuring")
+	}
+	flags.StringVar(&c.Prefix, "prefix", c.Prefix, "what the names of the locks begin with; the rest is new each time")
+	flags.DurationVar(&c.TTL, "ttl", c.TTL, "ttl of the sessions")
+	if s.scenario != loadgen.Unary {
+		flags.IntVar(&c.Connections, "connections", 0, "pairs of connections that the clients share (0: each has its own)")
+	}
+	for _, name := range s.flags {
+		benchFlags[name](cmd, &c)
+	}
+	return cmd
 }
 
-func (b benchConfig) lockName(client, worker int) string {
-	if b.mode == "contended" {
-		return fmt.Sprintf("%s/shared/%d", b.prefix, (client*b.outstanding+worker)%b.locks)
-	}
-	return fmt.Sprintf("%s/own/%d/%d", b.prefix, client, worker)
+// benchFlags are those that only some scenarios have.
+var benchFlags = map[string]func(*cobra.Command, *loadgen.Config){
+	"rate": func(cmd *cobra.Command, c *loadgen.Config) {
+		cmd.Flags().Float64Var(&c.Rate, "rate", 0, "operations per second to begin, in an open loop (0: a closed loop)")
+		outstanding := cmd.Flags().Lookup("outstanding")
+		before := cmd.PreRunE
+		cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+			if c.Rate > 0 && !outstanding.Changed {
+				c.Outstanding = max(c.Outstanding, loadgen.OpenOutstanding)
+			}
+			if before == nil {
+				return nil
+			}
+			return before(cmd, args)
+		}
+	},
+	"depth": func(cmd *cobra.Command, c *loadgen.Config) {
+		cmd.Flags().IntVar(&c.Depth, "depth", c.Depth, "levels of the names, 1 to 8")
+	},
+	"locks": func(cmd *cobra.Command, c *loadgen.Config) {
+		cmd.Flags().IntVar(&c.Locks, "locks", c.Locks, "number of locks")
+	},
+	"watch": func(cmd *cobra.Command, c *loadgen.Config) {
+		cmd.Flags().IntVar(&c.Watch, "watch", c.Watch, "on how many of them the order of grants is checked")
+	},
+	"protocol": func(cmd *cobra.Command, c *loadgen.Config) {
+		cmd.Flags().StringVar(&c.Protocol, "protocol", c.Protocol, "json, connect or grpc")
+	},
+	"http": func(cmd *cobra.Command, c *loadgen.Config) {
+		cmd.Flags().IntVar(&c.HTTP, "http", 0, "version of HTTP: 1 or 2 (default 1, with gRPC 2)")
+		cmd.Flags().Lookup("http").DefValue = ""
+	},
+	"idle": func(cmd *cobra.Command, c *loadgen.Config) {
+		cmd.Flags().BoolVar(&c.Idle, "idle", false, "only keep the sessions alive")
+	},
+	"at-end": func(cmd *cobra.Command, c *loadgen.Config) {
+		cmd.Flags().StringVar(&c.AtEnd, "at-end", c.AtEnd, "what becomes of the locks: release or abandon")
+		cmd.Flags().Lookup("duration").Usage = "how long to hold them (0: until INT or TERM)"
+	},
+	"owners": func(cmd *cobra.Command, c *loadgen.Config) {
+		cmd.Flags().IntVar(&c.Owners, "owners", c.Owners, "number of owners in all cycles")
+		cmd.Flags().IntVar(&c.Shortest, "shortest", c.Shortest, "owners of the shortest cycle")
+		cmd.Flags().IntVar(&c.Longest, "longest", c.Longest, "owners of the longest cycle")
+	},
 }
 
-// benchWorker is what one worker saw while measuring.
-type benchWorker struct {
-	acquire, release *hdrhistogram.Histogram // microseconds
-	failed           int
-	firstError       error
-}
-
-// newHistogram holds 1 us to 10 min with three digits.
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 600_000_000, 3) }
-
-func (a *app) bench(ctx context.Context, b benchConfig) error {
-	var clients []*holdfast.Client
-	defer func() {
-		for _, c := range clients {
-			closeSDK(c, closeLimit)
-		}
-	}()
-	for range b.clients {
-		c, err := a.connectSDK(ctx, holdfast.WithClientMetadata(processMetadata("bench")))
-		if err != nil {
-			return err
-		}
-		clients = append(clients, c)
+func (a *app) bench(ctx context.Context, c loadgen.Config) error {
+	c.Endpoints, c.Namespace = a.endpoints, a.namespace
+	c.Connect = func(opts ...holdfast.Option) (*holdfast.Client, error) {
+		return a.connectSDK(ctx, append(opts, holdfast.WithClientMetadata(processMetadata("bench")))...)
 	}
-	fmt.Fprintf(a.stderr, "%s: %d clients with %d workers each, for %s\n", b.mode, b.clients, b.outstanding, b.duration)
-
-	start := time.Now().Add(b.warmUp)
-	running, cancel := context.WithDeadline(ctx, start.Add(b.duration))
-	defer cancel()
-	workers := make([]*benchWorker, 0, b.clients*b.outstanding)
-	var all sync.WaitGroup
-	for i, c := range clients {
-		for j := range b.outstanding {
-			w := &benchWorker{acquire: newHistogram(), release: newHistogram()}
-			workers = append(workers, w)
-			all.Go(func() { w.run(running, c.Lock(b.lockName(i, j)), start) })
-		}
+	c.Ready = func(r loadgen.Ready) { a.benchReady(c, r) }
+	tty := isTerminal(a.stderr)
+	if tty {
+		c.Progress = func(s loadgen.Second) { fmt.Fprintf(a.stderr, "\r\x1b[K%s", benchProgress(c, s)) }
 	}
-	all.Wait()
-	r := newBenchReport(b, workers, time.Since(start))
-	if err := r.print(a.stdout, a.format); err != nil {
+	r, err := loadgen.Run(ctx, c)
+	if tty {
+		fmt.Fprint(a.stderr, "\r\x1b[K")
+	}
+	if err != nil {
 		return err
 	}
-	if r.Acquire.Count == 0 && r.firstError != nil {
-		return r.firstError
+	if err := a.printBench(r); err != nil {
+		return err
+	}
+	switch {
+	case r.Checks.Violations > 0:
+		return failure(exitFailed, "this must not happen: please report it, with what the nodes logged",
+			"%d checks failed: %s", r.Checks.Violations, r.Checks.Examples[0])
+	case r.Operations == 0 && r.FirstErr() != nil:
+		return r.FirstErr()
 	}
 	return nil
 }
 
-// run acquires and releases until the time is up. What ends after that is not counted.
-func (w *benchWorker) run(ctx context.Context, lock *holdfast.Lock, start time.Time) {
-	for ctx.Err() == nil {
-		began := time.Now()
-		h, err := lock.Acquire(ctx)
-		got := time.Now()
-		if err != nil {
-			w.fail(ctx, err)
-			continue
+// benchReady says that the load begins. Where something is to be done meanwhile, machines are told.
+func (a *app) benchReady(c loadgen.Config, ready loadgen.Ready) {
+	if a.format == outputJSON {
+		if c.Scenario == loadgen.Hold || c.Scenario == loadgen.Sessions {
+			_ = json.NewEncoder(a.stdout).Encode(ready) // the report fails the same way
 		}
-		err = h.Release(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			w.fail(ctx, err)
-			continue
-		}
-		if began.After(start) {
-			_ = w.acquire.RecordValue(got.Sub(began).Microseconds()) // the range is wide enough
-			_ = w.release.RecordValue(time.Since(got).Microseconds())
-		}
-	}
-}
-
-// fail counts a failure, and rests a little so that a service that is down is not hammered.
-func (w *benchWorker) fail(ctx context.Context, err error) {
-	if ctx.Err() != nil {
 		return
 	}
-	w.failed++
-	if w.firstError == nil {
-		w.firstError = err
+	if ready.Event == "held" {
+		fmt.Fprintf(a.stderr, "%d locks are held in %d sessions, after %.1f s\n", ready.Locks, ready.Sessions, ready.FillSeconds)
+		return
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(10 * time.Millisecond):
+	load := fmt.Sprintf("%d clients with %d workers each", c.Clients, c.Outstanding)
+	switch {
+	case c.Idle:
+		load = fmt.Sprintf("%d sessions", c.Clients)
+	case c.Scenario == loadgen.Deadlock:
+		load = fmt.Sprintf("%d owners in %d clients", c.Owners, c.Clients)
+	case c.Rate > 0:
+		load = fmt.Sprintf("%.0f operations/s from %d clients", c.Rate, c.Clients)
 	}
+	fmt.Fprintf(a.stderr, "%s: %s, for %s\n", c.Scenario, load, c.Duration)
 }
 
-// benchReport is the result, and its JSON form.
-type benchReport struct {
-	Mode                string       `json:"mode"`
-	Clients             int          `json:"clients"`
-	Outstanding         int          `json:"outstanding"`
-	Locks               int          `json:"locks"`
-	Seconds             float64      `json:"seconds"`
-	OperationsPerSecond float64      `json:"operations_per_second"` // acquires and releases
-	Failed              int          `json:"failed"`
-	Acquire             benchLatency `json:"acquire"`
-	Release             benchLatency `json:"release"`
-
-	firstError error
+func benchProgress(c loadgen.Config, s loadgen.Second) string {
+	line := fmt.Sprintf("%d of %.0f s  %d operations/s  acquire p50 %s  p99 %s", s.Second, c.Duration.Seconds(),
+		s.Acquires+s.Releases, micros(s.AcquireP50), micros(s.AcquireP99))
+	if s.Errors > 0 {
+		line += fmt.Sprintf("  %d failed", s.Errors)
+	}
+	return line
 }
 
-// benchLatency is a distribution, in microseconds.
-type benchLatency struct {
-	Count int64   `json:"count"`
-	Mean  float64 `json:"mean_us"`
-	P50   int64   `json:"p50_us"`
-	P90   int64   `json:"p90_us"`
-	P99   int64   `json:"p99_us"`
-	P999  int64   `json:"p999_us"`
-	P9999 int64   `json:"p9999_us"`
-	Max   int64   `json:"max_us"`
-}
-
-func newBenchReport(b benchConfig, workers []*benchWorker, took time.Duration) *benchReport {
-	acquire, release := newHistogram(), newHistogram()
-	r := &benchReport{Mode: b.mode, Clients: b.clients, Outstanding: b.outstanding, Locks: b.locks}
-	if b.mode == "uncontended" {
-		r.Locks = len(workers)
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
 	}
-	for _, w := range workers {
-		acquire.Merge(w.acquire)
-		release.Merge(w.release)
-		r.Failed += w.failed
-		if r.firstError == nil {
-			r.firstError = w.firstError
-		}
-	}
-	r.Seconds = min(took, b.duration).Seconds()
-	r.Acquire, r.Release = newBenchLatency(acquire), newBenchLatency(release)
-	r.OperationsPerSecond = float64(r.Acquire.Count+r.Release.Count) / r.Seconds
-	return r
-}
-
-func newBenchLatency(h *hdrhistogram.Histogram) benchLatency {
-	return benchLatency{
-		Count: h.TotalCount(), Mean: h.Mean(), P50: h.ValueAtQuantile(50), P90: h.ValueAtQuantile(90),
-		P99: h.ValueAtQuantile(99), P999: h.ValueAtQuantile(99.9), P9999: h.ValueAtQuantile(99.99), Max: h.Max(),
-	}
-}
-
-func (r *benchReport) print(w io.Writer, format outputFormat) error {
-	if format == outputJSON {
-		line, err := json.Marshal(r)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(w, "%s\n", line)
-		return err
-	}
-	fmt.Fprintf(w, "%.0f operations/s (%d acquires and %d releases in %.1f s)", r.OperationsPerSecond,
-		r.Acquire.Count, r.Release.Count, r.Seconds)
-	if r.Failed > 0 {
-		fmt.Fprintf(w, ", %d failed: %v", r.Failed, r.firstError)
-	}
-	fmt.Fprintln(w)
-	t := newTable(w, "OPERATION", "MEAN", "P50", "P90", "P99", "P99.9", "P99.99", "MAX")
-	for _, l := range []struct {
-		name string
-		benchLatency
-	}{{"acquire", r.Acquire}, {"release", r.Release}} {
-		t.row(l.name, micros(int64(l.Mean)), micros(l.P50), micros(l.P90), micros(l.P99), micros(l.P999), micros(l.P9999), micros(l.Max))
-	}
-	return t.flush()
+	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	return err == nil
 }
 
 func micros(us int64) string { return roundDuration(time.Duration(us) * time.Microsecond) }

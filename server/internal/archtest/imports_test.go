@@ -21,7 +21,7 @@ const (
 // layers stand from the top down: a package may import those of its own layer and below.
 var layers = [][]string{
 	{"cmd/holdfast", "internal/crashtest"},
-	{"internal/dev", "holdfasttest"},
+	{"internal/dev", "holdfasttest", "internal/loadgen"},
 	{"internal/serve"},
 	{"internal/rpc"},
 	{"internal/proposer", "internal/proposer/logtest", "internal/waiters", "internal/watch", "internal/metrics"},
@@ -182,6 +182,16 @@ func TestWhatStandsBesideTheServerDoesNotImportIt(t *testing.T) {
 					t.Errorf("%s imports %s", path.Join(dir, filepath.Base(file)), name)
 				}
 			}
+		}
+	}
+}
+
+// The load generator measures what users get, so it has no shortcut: the SDK, and the contract where
+// single calls are wanted.
+func TestTheLoadGeneratorUsesWhatIsPublic(t *testing.T) {
+	for _, name := range imports(t)["internal/loadgen"] {
+		if strings.HasPrefix(name, ours) && name != ours+"sdk-go" && !strings.HasPrefix(name, ours+"proto/gen/go/holdfast/v1") {
+			t.Errorf("internal/loadgen imports %s", name)
 		}
 	}
 }

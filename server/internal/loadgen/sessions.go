@@ -1,0 +1,54 @@
+package loadgen
+
+import (
+	"context"
+	"time"
+)
+
+// SessionsReport is of many sessions.
+type SessionsReport struct {
+	OpenSeconds float64 `json:"open_seconds"` // until all were open
+	Idle        bool    `json:"idle"`
+	Lost        int64   `json:"lost"`
+}
+
+// runIdle keeps sessions alive and does nothing else.
+func runIdle(ctx context.Context, c Config) (*Report, error) {
+	cs, err := openClients(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer cs.close()
+	before := make([]uint64, len(cs.all))
+	for i, client := range cs.all {
+		if before[i], err = client.SessionID(ctx); err != nil {
+			return nil, err
+		}
+	}
+	c.tell(Ready{Event: "open", Sessions: c.Clients, OpenSeconds: round3(cs.took.Seconds())})
+
+	w := &window{from: time.Now().Add(c.WarmUp)}
+	w.until = w.from.Add(c.Duration)
+	cpu := time.Duration(0)
+	if sleepUntil(ctx, w.from) {
+		started := cpuTime()
+		sleepUntil(ctx, w.until)
+		cpu = cpuTime() - started
+	}
+	w.cut(time.Now())
+	r := newReport(c)
+	r.Outstanding = 0
+	r.Generator.measure(cpu)
+	r.fill(newRecorder(w, 1).totals(), w)
+	r.Acquire, r.Release = nil, nil
+	r.Sessions = &SessionsReport{Idle: true, OpenSeconds: round3(cs.took.Seconds())}
+	for i, client := range cs.all { // a client whose session is lost opens another one
+		if now, err := client.SessionID(context.WithoutCancel(ctx)); err != nil || now != before[i] {
+			r.Sessions.Lost++
+		}
+	}
+	return r, nil
+}
+
+// sessionsLost is how many sessions were lost under load, as far as operations saw it.
+func sessionsLost(r *Report) int64 { return r.Errors["SESSION_EXPIRED"] + r.Checks.Lost }

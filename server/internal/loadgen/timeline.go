@@ -1,0 +1,126 @@
+package loadgen
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	bucketWidth = 10 * time.Millisecond
+	gapLeast    = 50 * time.Millisecond
+	gapsMost    = 100_000 // of single clients that are kept
+)
+
+// timeline notes when operations completed, and the gaps in which none did: as a whole, and for each
+// client. It is for kills: what a client sees of one is its gap.
+type timeline struct {
+	begin   time.Time
+	buckets []atomic.Uint32
+	last    atomic.Int64 // when an operation of any client completed last, ns since begin
+	clients []atomic.Int64
+
+	mu      sync.Mutex
+	gaps    []gap // of the service as a whole
+	perHead []gap // of clients
+	dropped int   // of those
+}
+
+// gap is a time without a completed operation, in ns since the beginning.
+type gap struct{ from, to int64 }
+
+func newTimeline(begin time.Time, length time.Duration, clients int) *timeline {
+	return &timeline{begin: begin, buckets: make([]atomic.Uint32, length/bucketWidth+1),
+		clients: make([]atomic.Int64, clients)}
+}
+
+// completed notes an operation of a client.
+func (t *timeline) completed(client int, at time.Time) {
+	now := at.Sub(t.begin).Nanoseconds()
+	if i := now / bucketWidth.Nanoseconds(); i >= 0 && int(i) < len(t.buckets) {
+		t.buckets[i].Add(1)
+	}
+	t.noted(&t.last, now, &t.gaps)
+	t.noted(&t.clients[client], now, &t.perHead)
+}
+
+// noted moves the time of the last completion on. Workers that overtake each other here have done
+// so by less than a gap.
+func (t *timeline) noted(last *atomic.Int64, now int64, gaps *[]gap) {
+	before := last.Load()
+	if now <= before || !last.CompareAndSwap(before, now) {
+		return // another has moved it on, to about the same time
+	}
+	if now-before < gapLeast.Nanoseconds() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(*gaps) < gapsMost {
+		*gaps = append(*gaps, gap{before, now})
+	} else {
+		t.dropped++
+	}
+}
+
+// Timeline is what was completed when. Times are ms since the beginning of the measured window.
+type Timeline struct {
+	BucketMs   int      `json:"bucket_ms"`
+	Completed  []uint32 `json:"completed_per_bucket"`
+	Gaps       []Gap    `json:"gaps"`
+	LongestGap float64  `json:"longest_gap_ms"`
+}
+
+// Gap is a time in which no operation of any client completed, and how long the clients whose own
+// gaps overlap it were without one.
+type Gap struct {
+	Start     float64 `json:"start_ms"`
+	Length    float64 `json:"length_ms"`
+	Resumed   int     `json:"clients_resumed"`
+	ResumeP50 float64 `json:"resume_p50_ms"`
+	ResumeP99 float64 `json:"resume_p99_ms"`
+	ResumeMax float64 `json:"resume_max_ms"`
+
+	Resume []float64 `json:"resume_ms"` // of each of these clients, the shortest first
+}
+
+// report closes the timeline at the end of the window: a gap that is still open then counts.
+func (t *timeline) report(end time.Time) *Timeline {
+	until := end.Sub(t.begin).Nanoseconds()
+	t.noted(&t.last, until, &t.gaps)
+	for i := range t.clients {
+		t.noted(&t.clients[i], until, &t.perHead)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := &Timeline{BucketMs: int(bucketWidth.Milliseconds()), Gaps: []Gap{}}
+	for i := range min(int64(len(t.buckets)), until/bucketWidth.Nanoseconds()+1) {
+		out.Completed = append(out.Completed, t.buckets[i].Load())
+	}
+	slices.SortFunc(t.gaps, func(a, b gap) int { return int(a.from - b.from) })
+	for _, g := range t.gaps {
+		shown := Gap{Start: millis(g.from), Length: millis(g.to - g.from)}
+		var resumed []int64
+		for _, own := range t.perHead {
+			if own.from < g.to && g.from < own.to {
+				resumed = append(resumed, own.to-own.from)
+			}
+		}
+		if n := len(resumed); n > 0 {
+			slices.Sort(resumed)
+			shown.Resumed = n
+			shown.ResumeP50, shown.ResumeP99 = millis(resumed[(n-1)/2]), millis(resumed[(n-1)*99/100])
+			shown.ResumeMax = millis(resumed[n-1])
+			for _, ns := range resumed {
+				shown.Resume = append(shown.Resume, millis(ns))
+			}
+		}
+		out.LongestGap = max(out.LongestGap, shown.Length)
+		out.Gaps = append(out.Gaps, shown)
+	}
+	return out
+}
+
+// millis is ns in ms, to the microsecond.
+func millis(ns int64) float64 { return float64(ns/1000) / 1000 }
