@@ -83,7 +83,7 @@ func (t *Table) acquireAgain(n *nonce, digest uint64) {
 func (t *Table) arrive(s *session, c *Acquire, digest uint64) {
 	sp := s.space
 	named := sortClaims(c.Claims)
-	claims := expand(named)
+	claims := t.expand(named)
 	o := s.owner(c.Owner)
 	defer o.leave()
 
@@ -97,6 +97,14 @@ func (t *Table) arrive(s *session, c *Acquire, digest uint64) {
 		t.keep(s, &c.Caller, digest, waitAnswer)
 		return
 	}
+	if sp.isFree(o, claims) {
+		t.grantAtOnce(s, c, o, named, claims, digest)
+		if len(o.requests) > 0 {
+			sp.touch(o)
+		}
+		t.settleCommand(sp)
+		return
+	}
 	r := &request{
 		arrival: t.at, arrivedAt: t.g.time, session: s, id: c.Request, digest: digest,
 		ownerKey: c.Owner, named: named, until: t.g.time + c.WaitLimit, priority: c.Priority,
@@ -105,18 +113,33 @@ func (t *Table) arrive(s *session, c *Acquire, digest uint64) {
 	}
 	r.conversion = sp.isPureConversion(o, named)
 	r.setPlaces(claims)
-	t.request(r, c.WaitLimit, func() {
-		g := t.newGrant(&terms{
-			session: s, owner: o, named: named, expanded: claims,
-			lease: c.Lease, maxHold: c.MaxHold, lockDelay: c.LockDelay, metadata: c.Metadata,
-		})
-		t.started(s, c.Request)
-		t.granted(g)
-		t.keep(s, &c.Caller, digest, waitAnswer)
-		t.emit(Event{
-			Kind: EventGranted, Namespace: sp.name, Session: s.id, Owner: o.key, Request: c.Request,
-			Claims: named, Grant: g.info(),
-		})
+	t.request(r, c.WaitLimit, func() { t.grantAtOnce(s, c, o, named, claims, digest) })
+}
+
+// isFree tells whether an acquire finds nothing in its way and nobody waiting where it goes. Then it
+// needs no place in the order to be judged there: it is grantable and passes nobody (HF-4.3, HF-4.6).
+func (sp *space) isFree(o *owner, claims []Claim) bool {
+	for _, c := range claims {
+		l := sp.locks[c.Name]
+		if l != nil && (l.queued > 0 || !l.coverOf(o).Covers(c.Mode) && l.isShut(o, c.Mode)) {
+			return false
+		}
+	}
+	return true
+}
+
+// grantAtOnce answers an acquire with its grant.
+func (t *Table) grantAtOnce(s *session, c *Acquire, o *owner, named, claims []Claim, digest uint64) {
+	g := t.newGrant(&terms{
+		session: s, owner: o, named: named, expanded: claims,
+		lease: c.Lease, maxHold: c.MaxHold, lockDelay: c.LockDelay, metadata: c.Metadata,
+	})
+	t.started(s, c.Request)
+	t.granted(g)
+	t.keep(s, &c.Caller, digest, waitAnswer)
+	t.emit(Event{
+		Kind: EventGranted, Namespace: s.namespace, Session: s.id, Owner: o.key, Request: c.Request,
+		Claims: named, Grant: g.info(),
 	})
 }
 

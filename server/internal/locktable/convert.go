@@ -91,7 +91,7 @@ func (t *Table) arriveConversion(s *session, c *Convert, g *grant, to Claim, dig
 // with the mode it would have there.
 func (g *grant) raised(to Claim) []Claim {
 	var changed []Claim
-	for _, c := range expand(g.with(to)) {
+	for _, c := range expand(nil, g.with(to)) {
 		if g.modeOn(c.Name) != c.Mode {
 			changed = append(changed, c)
 		}
@@ -123,7 +123,7 @@ func (t *Table) raiseMode(g *grant, to Claim) {
 func (t *Table) setClaim(g *grant, to Claim) {
 	t.es.touch(g)
 	g.named = g.with(to)
-	claims := expand(g.named)
+	claims := t.expand(g.named)
 	for i := range g.holds {
 		h := &g.holds[i]
 		if h.stake == nil {

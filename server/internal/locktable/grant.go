@@ -2,20 +2,20 @@ package locktable
 
 import (
 	"slices"
-	"sort"
+	"strings"
 )
 
 // expand gives every name a request has a claim on, with the join of what it names and implies
-// there (HF-3.3, HF-4.2), in byte order of the names.
-func expand(named []Claim) []Claim {
-	all := make([]Claim, 0, 2*len(named))
+// there (HF-3.3, HF-4.2), in byte order of the names. It appends to room.
+func expand(room, named []Claim) []Claim {
+	all := room
 	for _, c := range named {
-		all = append(all, c)
 		implied := c.Mode.Implied()
 		ancestors(c.Name, func(ancestor string) { all = append(all, Claim{ancestor, implied}) })
+		all = append(all, c)
 	}
-	if len(all) > 1 {
-		sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
+	if len(named) > 1 { // one name comes behind its ancestors by itself
+		sortByName(all)
 	}
 	joined := all[:0]
 	for _, c := range all {
@@ -30,10 +30,18 @@ func expand(named []Claim) []Claim {
 
 func sortClaims(claims []Claim) []Claim {
 	sorted := append([]Claim(nil), claims...)
-	if len(sorted) > 1 {
-		sort.Slice(sorted, func(i, j int) bool { return sorted[i].Name < sorted[j].Name })
-	}
+	sortByName(sorted)
 	return sorted
+}
+
+func sortByName(claims []Claim) {
+	slices.SortFunc(claims, func(a, b Claim) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// expand is expand in room that lasts until the next call.
+func (t *Table) expand(named []Claim) []Claim {
+	t.expanded = expand(t.expanded[:0], named)
+	return t.expanded
 }
 
 // covering finds the grant of an owner that covers all these claims by itself, the lowest id if

@@ -190,7 +190,7 @@ func (l *loader) buildGrants() (buried map[GrantID]*grant, err error) {
 			buried[g.id] = g
 			continue
 		}
-		t.attachGrant(g, g.session.owner(g.ownerKey), expand(g.named))
+		t.attachGrant(g, g.session.owner(g.ownerKey), t.expand(g.named))
 		if g.ending != NotEnded {
 			for i := range g.holds {
 				t.setHold(&g.holds[i], g.holds[i].mode, true)
@@ -211,7 +211,7 @@ func (l *loader) buildRequests() error {
 			return l.missing("session", l.of[r])
 		}
 		r.session, r.space, r.owner = s, s.space, s.owner(r.ownerKey)
-		claims := expand(r.named)
+		claims := t.expand(r.named)
 		if r.grant = t.grants[r.converts]; r.grant != nil && len(r.named) == 1 {
 			if r.inOrder() || r.decided == Cancelled { // of others the outcome alone is left to tell
 				r.grant.convert = r

@@ -161,6 +161,6 @@ type Effects struct {
 	Index   uint64
 	Time    Millis   // T after the batch rose it
 	Results []Result // one for each command
-	Events  []Event  // in the order in which they happened
+	Events  []Event  // in the order in which they happened; good until the next batch is applied
 	Backlog bool     // ends or grants were left over: propose an empty batch at once (HF-2.3a)
 }

@@ -39,9 +39,10 @@ type Table struct {
 	budget    int
 	result    *Result
 	answering *request // the new waiter whose outcome is the result, if it comes in this command
-	events    []Event
-	live      int // grants that are held
-	waits     int // requests in the order
+	events    []Event  // in room that the next batch uses again
+	expanded  []Claim  // room for the claims of the command at hand
+	live      int      // grants that are held
+	waits     int      // requests in the order
 }
 
 // New makes an empty table.
@@ -74,7 +75,8 @@ func newTable(tuning Tuning) *Table {
 func (t *Table) Apply(b Batch) Effects {
 	t.at = Index{Entry: b.Index}
 	t.budget = t.tuning.BatchWork
-	t.events = nil
+	clear(t.events)
+	t.events = t.events[:0]
 	t.es.touch(&t.g)
 	t.g.index = b.Index
 	t.rise(b.Stamp, b.Commands)
@@ -92,9 +94,7 @@ func (t *Table) Apply(b Batch) Effects {
 	t.result = nil
 	t.freshen()
 	t.es.settle()
-	e := Effects{Index: b.Index, Time: t.g.time, Results: results, Events: t.events, Backlog: t.hasBacklog()}
-	t.events = nil
-	return e
+	return Effects{Index: b.Index, Time: t.g.time, Results: results, Events: t.events, Backlog: t.hasBacklog()}
 }
 
 // complete completes the answer to a command by what followed from it: where its waiter stands, if

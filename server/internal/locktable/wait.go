@@ -100,7 +100,7 @@ func (t *Table) give(r *request) {
 }
 
 func (t *Table) giveAcquire(r *request) Result {
-	claims := expand(r.named)
+	claims := t.expand(r.named)
 	g := r.space.covering(r.owner, claims)
 	if g != nil {
 		t.wakeBehind(r) // otherwise its claims stay in the way, as holds
