@@ -111,7 +111,7 @@ func (f *follower) add(address raft.ServerAddress, before position, logs []*raft
 // next waits for the turn of the early entries and makes a request of those that the follower has
 // not got yet. It is nil if there are none; then the sender ends.
 func (f *follower) next(
-	leads func(term uint64, id raft.ServerID) bool,
+	leads func(term uint64, id raft.ServerID, address raft.ServerAddress) bool,
 ) (*raft.AppendEntriesRequest, raft.ServerAddress) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,7 +123,7 @@ func (f *follower) next(
 	for len(logs) > 0 && logs[0].Index <= f.has.index && f.has.term == logs[0].Term {
 		before, logs = position{logs[0].Index, logs[0].Term}, logs[1:]
 	}
-	if len(logs) == 0 || f.has != (position{before.index, logs[0].Term}) || !leads(logs[0].Term, f.id) {
+	if len(logs) == 0 || f.has != (position{before.index, logs[0].Term}) || !leads(logs[0].Term, f.id, f.address) {
 		f.sender = false
 		return nil, ""
 	}
@@ -146,9 +146,13 @@ func (f *follower) confirmed(term uint64) uint64 {
 // sendEarly sends what waits to be sent early until nothing does.
 func (t *transport) sendEarly(f *follower, complete func(*raft.AppendEntriesRequest)) {
 	for {
-		args, address := f.next(func(term uint64, id raft.ServerID) bool { return !t.disk.silent() && t.stillLeads(term, id) })
+		args, address := f.next(t.stillLeads)
 		if args == nil {
 			return
+		}
+		if t.disk.silent() {
+			f.end(args, false)
+			continue
 		}
 		complete(args)
 		var resp raft.AppendEntriesResponse

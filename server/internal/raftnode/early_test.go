@@ -171,7 +171,7 @@ func TestEarlyEntriesContinueWhatAFollowerHas(t *testing.T) {
 		}
 		return l
 	}
-	all := func(uint64, raft.ServerID) bool { return true }
+	all := func(uint64, raft.ServerID, raft.ServerAddress) bool { return true }
 	ok := func(term, has uint64) *follower {
 		f := newFollower("b")
 		f.end(&raft.AppendEntriesRequest{Term: term, PrevLogEntry: has}, true)
@@ -227,7 +227,7 @@ func TestEarlyEntriesContinueWhatAFollowerHas(t *testing.T) {
 	t.Run("deposed", func(t *testing.T) {
 		f := ok(3, 10)
 		f.add("b:1", position{10, 3}, logs(3, 11, 11))
-		if args, _ := f.next(func(uint64, raft.ServerID) bool { return false }); args != nil {
+		if args, _ := f.next(func(uint64, raft.ServerID, raft.ServerAddress) bool { return false }); args != nil {
 			t.Errorf("sends %+v", args)
 		}
 	})

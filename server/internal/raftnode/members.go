@@ -119,10 +119,10 @@ func (n *Node) member(id string) (raft.Server, bool) {
 	return raft.Server{}, false
 }
 
-// leads tells whether this node leads that term and id is a member.
-func (n *Node) leads(term uint64, id raft.ServerID) bool {
-	_, ok := n.member(string(id))
-	return ok && n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term
+// leads tells whether this node leads that term and id is a member at that address.
+func (n *Node) leads(term uint64, id raft.ServerID, address raft.ServerAddress) bool {
+	s, ok := n.member(string(id))
+	return ok && s.Address == address && n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term
 }
 
 // AddLearner adds a node that has no vote yet, or changes the address of a member. Only the leader

@@ -86,8 +86,9 @@ type transport struct {
 	closed  chan struct{}
 	once    sync.Once
 
-	// leads tells whether the node leads that term and that node is a member of the cluster.
-	leads atomic.Pointer[func(term uint64, id raft.ServerID) bool]
+	// leads tells whether the node leads that term and that node is a member of the cluster at that
+	// address.
+	leads atomic.Pointer[func(term uint64, id raft.ServerID, address raft.ServerAddress) bool]
 
 	mu        sync.Mutex
 	followers map[raft.ServerID]*follower
@@ -148,7 +149,7 @@ func (t *transport) AppendEntries(
 			confirmed = resp.Success
 			return nil
 		}
-		if !t.retry(id, args.Term, err) {
+		if !t.retry(id, target, args.Term, err) {
 			return err
 		}
 	}
@@ -194,7 +195,7 @@ var broken = []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EP
 // retry waits before another attempt to reach a node that cannot be dialled. Raft itself would wait
 // longer each time, up to ten seconds, and leave a node that is back without entries for so long;
 // if that node was needed for a majority, nothing could be committed meanwhile.
-func (t *transport) retry(id raft.ServerID, term uint64, err error) bool {
+func (t *transport) retry(id raft.ServerID, target raft.ServerAddress, term uint64, err error) bool {
 	var dial dialError
 	if !errors.As(err, &dial) && !errors.Is(err, errSilent) {
 		return false
@@ -204,12 +205,12 @@ func (t *transport) retry(id raft.ServerID, term uint64, err error) bool {
 	case <-t.closed:
 		return false
 	}
-	return t.stillLeads(term, id)
+	return t.stillLeads(term, id, target)
 }
 
-func (t *transport) stillLeads(term uint64, id raft.ServerID) bool {
+func (t *transport) stillLeads(term uint64, id raft.ServerID, target raft.ServerAddress) bool {
 	leads := t.leads.Load()
-	return leads != nil && (*leads)(term, id)
+	return leads != nil && (*leads)(term, id, target)
 }
 
 // follower gives what is known of another member.

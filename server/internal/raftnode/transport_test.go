@@ -150,9 +150,9 @@ func TestNodeThatIsBackIsReachedAtOnce(t *testing.T) {
 	address := l.Addr().String()
 	_ = l.Close() // nobody there yet
 	asked := make(chan struct{}, 100)
-	leads := func(term uint64, id raft.ServerID) bool {
+	leads := func(term uint64, id raft.ServerID, at raft.ServerAddress) bool {
 		asked <- struct{}{}
-		return term == 3 && id == "b"
+		return term == 3 && id == "b" && string(at) == address
 	}
 	a.leads.Store(&leads)
 	sent := make(chan error, 1)
@@ -231,5 +231,26 @@ func TestRequestsOutliveConnectionsToANodeThatWasStartedAnew(t *testing.T) {
 	}()
 	if err := ask(); err != nil {
 		t.Errorf("the vote is lost: %v", err)
+	}
+}
+
+// A member that has moved is not called at its old address for ever.
+func TestMemberThatHasMovedIsNotCalledAtItsOldAddress(t *testing.T) {
+	a, _ := newTestTransport(t, "a")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := raft.ServerAddress(l.Addr().String())
+	_ = l.Close()
+	asked := 0
+	leads := func(_ uint64, _ raft.ServerID, at raft.ServerAddress) bool {
+		asked++
+		return at == old && asked < 3 // then its new address is committed
+	}
+	a.leads.Store(&leads)
+	var resp raft.AppendEntriesResponse
+	if err := a.AppendEntries("b", old, appendOf(3, 10), &resp); err == nil || asked != 3 {
+		t.Errorf("called %d times: %v", asked, err)
 	}
 }
