@@ -2,11 +2,15 @@ package loadgen
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	holdfast "github.com/holdfast-dev/holdfast/sdk-go"
 )
@@ -25,15 +29,26 @@ type clients struct {
 
 // openClients makes the clients and opens their sessions.
 func openClients(ctx context.Context, c Config) (*clients, error) {
+	if err := enoughFiles(c, openFilesLimit()); err != nil {
+		return nil, err
+	}
 	cs := &clients{}
 	observer, err := c.Connect()
 	if err != nil {
 		return nil, err
 	}
 	cs.observer = observer
+	leader, err := leaderURL(ctx, observer)
+	if err != nil {
+		cs.close()
+		return nil, err
+	}
 	pools := newPools(c.Connections)
 	for i := range c.Clients {
 		opts := []holdfast.Option{holdfast.WithTTL(c.TTL)}
+		if leader != "" {
+			opts = append(opts, holdfast.Endpoints(leader))
+		}
 		if len(pools) > 0 {
 			opts = append(opts, holdfast.WithTransport(pools[i%len(pools)].transports()))
 		}
@@ -55,6 +70,53 @@ func openClients(ctx context.Context, c Config) (*clients, error) {
 	}
 	cs.took = time.Since(began)
 	return cs, nil
+}
+
+// leaderURL is where the leader is, or empty if nobody leads just now. Clients are told to ask there
+// first. They would find it by themselves, but each would keep the connection on which it asked
+// somebody else, and ten thousand of those are in the way.
+func leaderURL(ctx context.Context, observer *holdfast.Client) (string, error) {
+	status, err := observer.Admin().Status(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, m := range status.Members {
+		if m.NodeID == status.LeaderID {
+			return m.ClientURL, nil
+		}
+	}
+	return "", nil
+}
+
+// filesBeside is how many files are open beside the connections of the clients.
+const filesBeside = 100
+
+// enoughFiles says so if the connections would be too many for this process.
+func enoughFiles(c Config, limit uint64) error {
+	connections, way := 2*c.Clients, "share them with --connections" // one of the two is for renewals
+	switch {
+	case c.Scenario == Unary && c.version() == 2:
+		return nil // all share a few
+	case c.Scenario == Unary:
+		connections, way = c.Clients*c.Outstanding, "have fewer clients"
+	case c.Connections > 0:
+		connections = 2 * min(c.Clients, c.Connections)
+	}
+	if need := uint64(connections + filesBeside); need > limit {
+		return fmt.Errorf("%d connections need %d open files, and the limit is %d: raise ulimit -n, or %s",
+			connections, need, limit, way)
+	}
+	return nil
+}
+
+// openFilesLimit is how many files this process may have open; the Go runtime raises the soft limit
+// to the hard one when it starts.
+func openFilesLimit() uint64 {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return math.MaxUint64
+	}
+	return limit.Cur
 }
 
 // close ends the sessions. What cannot be told to the service ends with its ttl.

@@ -100,7 +100,7 @@ func Default(s Scenario) Config {
 	case Sessions:
 		c.Clients, c.Outstanding = 10_000, 1
 	case Hold:
-		c.Clients, c.Outstanding, c.Locks, c.Depth, c.AtEnd = 1000, 16, 100_000, 3, EndRelease
+		c.Clients, c.Outstanding, c.Locks, c.Depth, c.AtEnd = 1000, 128, 100_000, 3, EndRelease
 		c.Duration, c.WarmUp = 0, 0
 	case Deadlock:
 		c.Clients, c.Owners, c.Shortest, c.Longest = 50, 1000, 2, 32

@@ -67,7 +67,7 @@ func runHold(ctx context.Context, c Config) (*Report, error) {
 	w.cut(time.Now())
 	r.Generator.measure(cpuTime() - started)
 	r.fill(f.rec.totals(), w)
-	r.Interrupted = !held && c.Duration > 0
+	r.PerSecond, r.Interrupted = h.PerSecond, !held && c.Duration > 0
 	r.Checks.Lost = h.Lost
 	if c.AtEnd == EndRelease {
 		if err := ns.leftHeld(r, cs.observer); err != nil {

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,7 +29,10 @@ type timeline struct {
 }
 
 // gap is a time without a completed operation, in ns since the beginning.
-type gap struct{ from, to int64 }
+type gap struct {
+	from, to int64
+	client   int
+}
 
 func newTimeline(begin time.Time, length time.Duration, clients int) *timeline {
 	return &timeline{begin: begin, buckets: make([]atomic.Uint32, length/bucketWidth+1),
@@ -41,13 +45,13 @@ func (t *timeline) completed(client int, at time.Time) {
 	if i := now / bucketWidth.Nanoseconds(); i >= 0 && int(i) < len(t.buckets) {
 		t.buckets[i].Add(1)
 	}
-	t.noted(&t.last, now, &t.gaps)
-	t.noted(&t.clients[client], now, &t.perHead)
+	t.noted(&t.last, now, &t.gaps, 0)
+	t.noted(&t.clients[client], now, &t.perHead, client)
 }
 
 // noted moves the time of the last completion on. Workers that overtake each other here have done
 // so by less than a gap.
-func (t *timeline) noted(last *atomic.Int64, now int64, gaps *[]gap) {
+func (t *timeline) noted(last *atomic.Int64, now int64, gaps *[]gap, client int) {
 	before := last.Load()
 	if now <= before || !last.CompareAndSwap(before, now) {
 		return // another has moved it on, to about the same time
@@ -58,7 +62,7 @@ func (t *timeline) noted(last *atomic.Int64, now int64, gaps *[]gap) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(*gaps) < gapsMost {
-		*gaps = append(*gaps, gap{before, now})
+		*gaps = append(*gaps, gap{before, now, client})
 	} else {
 		t.dropped++
 	}
@@ -70,10 +74,11 @@ type Timeline struct {
 	Completed  []uint32 `json:"completed_per_bucket"`
 	Gaps       []Gap    `json:"gaps"`
 	LongestGap float64  `json:"longest_gap_ms"`
+	Dropped    int      `json:"client_gaps_dropped"` // of clients, beyond the 100,000 that are kept
 }
 
-// Gap is a time in which no operation of any client completed, and how long the clients whose own
-// gaps overlap it were without one.
+// Gap is a time in which no operation of any client completed, and how long the clients were without
+// one: of each the longest gap of its own that overlaps this one.
 type Gap struct {
 	Start     float64 `json:"start_ms"`
 	Length    float64 `json:"length_ms"`
@@ -88,36 +93,40 @@ type Gap struct {
 // report closes the timeline at the end of the window: a gap that is still open then counts.
 func (t *timeline) report(end time.Time) *Timeline {
 	until := end.Sub(t.begin).Nanoseconds()
-	t.noted(&t.last, until, &t.gaps)
+	t.noted(&t.last, until, &t.gaps, 0)
 	for i := range t.clients {
-		t.noted(&t.clients[i], until, &t.perHead)
+		t.noted(&t.clients[i], until, &t.perHead, i)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := &Timeline{BucketMs: int(bucketWidth.Milliseconds()), Gaps: []Gap{}}
+	out := &Timeline{BucketMs: int(bucketWidth.Milliseconds()), Gaps: []Gap{}, Dropped: t.dropped}
 	for i := range min(int64(len(t.buckets)), until/bucketWidth.Nanoseconds()+1) {
 		out.Completed = append(out.Completed, t.buckets[i].Load())
 	}
 	slices.SortFunc(t.gaps, func(a, b gap) int { return int(a.from - b.from) })
 	for _, g := range t.gaps {
-		shown := Gap{Start: millis(g.from), Length: millis(g.to - g.from)}
-		var resumed []int64
-		for _, own := range t.perHead {
-			if own.from < g.to && g.from < own.to {
-				resumed = append(resumed, own.to-own.from)
-			}
-		}
-		if n := len(resumed); n > 0 {
-			slices.Sort(resumed)
-			shown.Resumed = n
-			shown.ResumeP50, shown.ResumeP99 = millis(resumed[(n-1)/2]), millis(resumed[(n-1)*99/100])
-			shown.ResumeMax = millis(resumed[n-1])
-			for _, ns := range resumed {
-				shown.Resume = append(shown.Resume, millis(ns))
-			}
-		}
+		shown := t.shown(g)
 		out.LongestGap = max(out.LongestGap, shown.Length)
 		out.Gaps = append(out.Gaps, shown)
+	}
+	return out
+}
+
+// shown is a gap of the service with those of its clients that overlap it, of each the longest.
+func (t *timeline) shown(g gap) Gap {
+	out := Gap{Start: millis(g.from), Length: millis(g.to - g.from)}
+	longest := make(map[int]int64)
+	for _, own := range t.perHead {
+		if own.from < g.to && g.from < own.to {
+			longest[own.client] = max(longest[own.client], own.to-own.from)
+		}
+	}
+	for _, ns := range slices.Sorted(maps.Values(longest)) {
+		out.Resume = append(out.Resume, millis(ns))
+	}
+	if n := len(out.Resume); n > 0 {
+		out.Resumed = n
+		out.ResumeP50, out.ResumeP99, out.ResumeMax = out.Resume[(n-1)/2], out.Resume[(n-1)*99/100], out.Resume[n-1]
 	}
 	return out
 }

@@ -72,6 +72,9 @@ type unarySession struct {
 // runUnary is a steady load of single calls, each worker with a session of its own. The calls go to
 // the leader, as those of a client do that has been told where it is.
 func runUnary(ctx context.Context, c Config) (*Report, error) {
+	if err := enoughFiles(c, openFilesLimit()); err != nil {
+		return nil, err
+	}
 	observer, err := c.Connect()
 	if err != nil {
 		return nil, err
@@ -80,9 +83,12 @@ func runUnary(ctx context.Context, c Config) (*Report, error) {
 	defer cs.close()
 	rt := newTransport(c.version())
 	defer rt.CloseIdleConnections()
-	leader, err := findLeader(ctx, c, rt)
+	leader, err := leaderURL(ctx, observer)
 	if err != nil {
 		return nil, err
+	}
+	if leader == "" {
+		leader = c.Endpoints[0] // which forwards
 	}
 	bad := &violations{}
 	c.Clients, c.Outstanding = c.Clients*c.Outstanding, 1
@@ -109,25 +115,6 @@ func runUnary(ctx context.Context, c Config) (*Report, error) {
 	}
 	r.judged(bad)
 	return r, nil
-}
-
-// findLeader opens a session and closes it again: the answer names the leader's address.
-func findLeader(ctx context.Context, c Config, rt http.RoundTripper) (string, error) {
-	var last error
-	for _, e := range c.Endpoints {
-		p := newPlain(c, rt, e)
-		res, err := p.sessions.OpenSession(ctx, &v1.OpenSessionRequest{Namespace: c.Namespace, Ttl: durationpb.New(time.Second)})
-		if err != nil {
-			last = err
-			continue
-		}
-		_, _ = p.sessions.CloseSession(ctx, &v1.CloseSessionRequest{SessionId: res.GetSessionId()}) // or it ends with its ttl
-		if leader := res.GetCluster().GetLeader(); leader != "" {
-			return leader, nil
-		}
-		return e, nil
-	}
-	return "", last
 }
 
 // open opens a session that outlives the run: its calls renew it, but nothing else does.
