@@ -115,6 +115,7 @@ func runServer(ctx context.Context, f serverFlags, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	roomForGarbage()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	server, err := serve.Start(ctx, config)
