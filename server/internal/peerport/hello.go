@@ -26,6 +26,7 @@ type Kind byte
 const (
 	kindRaft Kind = 1
 	kindHTTP Kind = 2
+	kindAsk  Kind = 3 // one question: hello, answer, node(1+n), then one byte back
 )
 
 // code is the acceptor's answer.
@@ -98,16 +99,16 @@ func readID(r io.Reader) (string, error) {
 }
 
 // judge decides about a dialer. A node that has joined no cluster yet may use HTTP, by which it
-// asks to join; Raft is only for nodes of the same cluster.
+// asks to join; all else is only for nodes of the same cluster.
 func judge(h hello, cluster string) code {
 	switch {
 	case h.version != version:
 		return badVersion
-	case Kind(h.kind) != kindRaft && Kind(h.kind) != kindHTTP:
+	case Kind(h.kind) < kindRaft || Kind(h.kind) > kindAsk:
 		return badKind
 	case h.cluster != "" && cluster != "" && h.cluster != cluster:
 		return foreignCluster
-	case Kind(h.kind) == kindRaft && (h.cluster == "" || cluster == ""):
+	case Kind(h.kind) != kindHTTP && (h.cluster == "" || cluster == ""):
 		return noCluster
 	}
 	return welcome

@@ -53,6 +53,7 @@ type Port struct {
 
 	raft *listener
 	http *listener
+	gone atomic.Pointer[func(node string) bool] // see Streams.Answer
 
 	handshakes chan struct{}
 	closed     chan struct{}
@@ -192,11 +193,14 @@ func (p *Port) receive(conn net.Conn) {
 		}
 		return
 	}
-	to := p.http
-	if Kind(theirs.kind) == kindRaft {
-		to = p.raft
+	switch Kind(theirs.kind) {
+	case kindRaft:
+		p.raft.hand(conn, theirs.node)
+	case kindAsk:
+		p.answer(conn)
+	default:
+		p.http.hand(conn, theirs.node)
 	}
-	to.hand(conn, theirs.node)
 }
 
 func (p *Port) shake(conn net.Conn) (hello, error) {
@@ -273,23 +277,4 @@ func (h *headRecorder) Write(p []byte) (int, error) {
 		*h = append(*h, p[:min(room, len(p))]...)
 	}
 	return len(p), nil
-}
-
-// Streams is what Raft needs of the port: a listener and a dialer.
-type Streams struct {
-	port *Port
-	*listener
-}
-
-// Dial opens a Raft stream to a node. If another node is found at the address, that is an error:
-// what one node has stored must not be counted for another.
-func (s *Streams) Dial(node, address string, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	select {
-	case <-s.done:
-		return nil, net.ErrClosed
-	default:
-	}
-	return s.port.dial(ctx, kindRaft, node, address)
 }

@@ -353,3 +353,27 @@ func TestAdvertisedAddressIsTheOneToldToOthers(t *testing.T) {
 		t.Errorf("advertises %s, listens on %s", got, p.ListenAddr())
 	}
 }
+
+// A node is asked what it has noticed of a third one.
+func TestQuestionAboutAThirdNode(t *testing.T) {
+	a, b := listen(t, "n-a", "c-1"), listen(t, "n-b", "c-1")
+	ask := func(from *Port, about string) (bool, error) {
+		return from.Raft().Ask("n-b", b.Addr(), about, 5*time.Second)
+	}
+	if gone, err := ask(a, "n-c"); gone || err != nil {
+		t.Errorf("nobody answers there yet: %v, %v", gone, err)
+	}
+	b.Raft().Answer(func(node string) bool { return node == "n-c" })
+	for about, want := range map[string]bool{"n-c": true, "n-d": false} {
+		if gone, err := ask(a, about); gone != want || err != nil {
+			t.Errorf("%s: %v, %v", about, gone, err)
+		}
+	}
+	var refused *RefusedError
+	if _, err := ask(listen(t, "n-x", "c-2"), "n-c"); !errors.As(err, &refused) || refused.Code != codeForeign {
+		t.Errorf("a stranger asks: %v", err)
+	}
+	if _, err := a.Raft().Ask("n-other", b.Addr(), "n-c", 5*time.Second); !errors.As(err, &refused) {
+		t.Errorf("another node is there: %v", err)
+	}
+}

@@ -207,6 +207,7 @@ func (n *Node) open(cfg Config) error {
 	leads, early := n.leads, n.sendEarly
 	n.trans.leads.Store(&leads)
 	logs.early.Store(&early)
+	cfg.Streams.Answer(n.hasLost)
 	return nil
 }
 

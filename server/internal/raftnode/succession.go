@@ -12,9 +12,10 @@ import (
 // A leader whose process ends leaves its followers nothing but silence, as far as Raft can tell, and
 // a majority must have borne that for Timing.Heartbeat and more before one of them can be elected.
 // But a process that ends breaks its streams, and nobody listens on its port any more: two facts
-// that a follower sees at once. If both hold it calls an election as if leadership had been
-// transferred to it. No promise depends on it: an election may be held at any time. A leader that
-// hangs, a machine that is gone and a network that is cut show neither, and take Raft's own way.
+// that a follower sees at once. If a majority of the voters sees the second, one of them calls an
+// election as if leadership had been transferred to it. No promise depends on it: an election may be
+// held at any time. A leader that hangs, a machine that is gone and a network that is cut show
+// neither, and take Raft's own way.
 
 const (
 	// askAgain is the pause between two tries to reach a leader whose stream has ended: a process
@@ -51,13 +52,52 @@ func (n *Node) succeed(leader string) {
 	if id != leader || !voter || n.raft.State() != raft.Follower || !n.hasEnded(id, address) {
 		return
 	}
-	n.log.Warn("the process of the leader has ended", "leader", leader)
-	if !n.awaitTurn(leader, turn) {
+	if !n.othersAgree(leader) || !n.awaitTurn(leader, turn) {
 		return
 	}
+	n.log.Warn("the process of the leader has ended; this node stands for election", "leader", leader)
 	if err := n.trans.standForElection(n.members.self); err != nil {
 		n.log.Warn("cannot stand for election at once", "error", err)
 	}
+}
+
+// othersAgree asks the other voters whether they have lost the leader, too, and tells whether a majority
+// has. One node that cannot reach a leader, because something between the two refuses, is no cause to
+// replace it.
+func (n *Node) othersAgree(leader string) bool {
+	voters, agree := 0, 1
+	var asked []raft.Server
+	for _, s := range n.configuration().Servers {
+		if !isVoter(s) {
+			continue
+		}
+		voters++
+		if s.ID != n.members.self && string(s.ID) != leader {
+			asked = append(asked, s)
+		}
+	}
+	answers := make(chan bool, len(asked))
+	for _, s := range asked {
+		go func() {
+			gone, err := n.trans.streams.Ask(string(s.ID), string(s.Address), leader, 2*n.timing.turn())
+			answers <- gone && err == nil
+		}()
+	}
+	for range asked {
+		if <-answers {
+			agree++
+		}
+		if agree > voters/2 {
+			return true
+		}
+	}
+	return false
+}
+
+// hasLost answers another voter whether this node has lost the leader, too.
+func (n *Node) hasLost(leader string) bool {
+	id, address := n.Leader()
+	return id == "" || id == leader && id != n.ID() && n.hasEnded(id, address)
 }
 
 // awaitTurn waits until it is this node's turn, and tells whether there is still need. The voters take

@@ -2,7 +2,10 @@ package raftnode
 
 import (
 	"net"
+	"os"
 	"slices"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -10,10 +13,15 @@ import (
 // slow is a timing by which Raft itself would not elect anybody within the time that a test has.
 var slow = Timing{Heartbeat: 6 * time.Second, Election: 6 * time.Second, Lease: 6 * time.Second}
 
-// slowCluster begins with the timing of others and goes on with that.
-func slowCluster(t *testing.T) []*member {
+// slowCluster is three members whose first leads, and what is between each of them and the others.
+func slowCluster(t *testing.T) ([]*member, map[*member]*filter) {
 	t.Helper()
-	members := newMembers(t)
+	members, filters := newMembers(t), map[*member]*filter{}
+	for _, m := range members {
+		f := &filter{}
+		filters[m] = f
+		m.cfg = func(c *Config) { f.Streams, c.Streams = c.Streams, f }
+	}
 	members[0].time = Timing{Heartbeat: time.Second, Election: time.Second, Lease: time.Second}
 	for i, m := range members {
 		if i == 0 {
@@ -28,7 +36,28 @@ func slowCluster(t *testing.T) []*member {
 		t.Fatal(err)
 	}
 	agree(t, members)
-	return members
+	return members, filters
+}
+
+// filter is a network with faults, none at first.
+type filter struct {
+	Streams
+	mute    atomic.Bool            // nobody can be asked
+	refuses atomic.Pointer[string] // connections to this node are refused
+}
+
+func (f *filter) Ask(node, address, about string, timeout time.Duration) (bool, error) {
+	if f.mute.Load() {
+		return false, net.ErrClosed
+	}
+	return f.Streams.Ask(node, address, about, timeout)
+}
+
+func (f *filter) Dial(node, address string, timeout time.Duration) (net.Conn, error) {
+	if to := f.refuses.Load(); to != nil && *to == node {
+		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	}
+	return f.Streams.Dial(node, address, timeout)
 }
 
 // die ends a node as the end of its process would: nobody listens any more, and the streams break.
@@ -39,7 +68,7 @@ func (m *member) die() {
 
 // HF-10.2 Followers of a leader whose process has ended do not wait for their timers.
 func TestLeaderThatHasEndedIsReplacedAtOnce(t *testing.T) {
-	members := slowCluster(t)
+	members, _ := slowCluster(t)
 	began := time.Now()
 	members[0].die()
 	leader := leaderOf(t, members[1:])
@@ -53,24 +82,40 @@ func TestLeaderThatHasEndedIsReplacedAtOnce(t *testing.T) {
 
 // The one whose turn it is may lack an entry that the other has.
 func TestTheOtherStandsIfTheFirstIsNotElected(t *testing.T) {
-	members := slowCluster(t)
+	members, filters := slowCluster(t)
 	first, second := members[1], members[2]
 	if first.ID() > second.ID() {
 		first, second = second, first
 	}
-	first.trans.streams = deaf{first.trans.streams}
+	filters[first].mute.Store(true)
 	members[0].die()
 	eventually(t, "the other leads", func() bool { return second.seen.isLeading() })
 }
 
-// deaf never finds out that nobody listens.
-type deaf struct{ Streams }
-
-func (deaf) Dial(string, string, time.Duration) (net.Conn, error) { return nil, net.ErrClosed }
+// A filter between a leader and a follower breaks the streams of the two and refuses new ones. The third
+// is in touch with both, and the leader stays: a follower alone cannot tell a process that has ended.
+func TestLeaderThatOneFollowerCannotReachStays(t *testing.T) {
+	members, filters := slowCluster(t)
+	term := members[0].Term()
+	cut := members[1]
+	leader := members[0].ID()
+	filters[cut].refuses.Store(&leader)
+	for i := range uint64(3) {
+		members[0].trans.CloseStreams()
+		cut.streamEnded(leader)
+		eventually(t, "the end of the stream was looked at", func() bool { return len(cut.ends) == 0 })
+		if cut.othersAgree(leader) {
+			t.Error("the third has lost a leader that it is in touch with")
+		}
+		if err := members[0].propose(i + 2); err != nil || members[0].Term() != term {
+			t.Errorf("term %d instead of %d: %v", members[0].Term(), term, err)
+		}
+	}
+}
 
 // A leader whose streams break but who listens is alive.
 func TestLeaderWhoseStreamsBreakStays(t *testing.T) {
-	members := slowCluster(t)
+	members, _ := slowCluster(t)
 	term := members[0].Term()
 	for range 3 {
 		members[0].trans.CloseStreams()

@@ -21,6 +21,9 @@ type Streams interface {
 	// Dial connects to a node, and fails if another one is found at the address. Connections that are
 	// accepted have a method Node, which tells who has dialled.
 	Dial(node, address string, timeout time.Duration) (net.Conn, error)
+	// Ask asks a node whether the process of a third one has ended; Answer sets who answers that here.
+	Ask(node, address, about string, timeout time.Duration) (bool, error)
+	Answer(gone func(node string) bool)
 }
 
 // streamLayer makes Streams into what Raft calls a stream layer. It marks errors of dialling, and
