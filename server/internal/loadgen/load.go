@@ -63,11 +63,7 @@ func (l *load) run(ctx context.Context) *Report {
 		}
 		scheduler.Go(func() { l.arrive(plan, stop) })
 	} else {
-		for i := range l.c.Clients {
-			for j := range l.c.Outstanding {
-				l.running.Go(func() { l.loop(l.worker(i, j)) })
-			}
-		}
+		scheduler.Go(func() { l.ramp(begin, stop) })
 	}
 	cpu := l.watchTime(ctx, r)
 	close(stop)
@@ -83,6 +79,29 @@ func (l *load) run(ctx context.Context) *Report {
 		r.judgeRate()
 	}
 	return r
+}
+
+// ramp starts the workers of a closed loop one after the other, over half of the warm-up: ten thousand
+// that begin at once are a load of its own, which goes through the service as a wave.
+func (l *load) ramp(begin time.Time, stop <-chan struct{}) {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	all := l.c.Clients * l.c.Outstanding
+	for started := 0; started < all; {
+		select {
+		case <-stop:
+			return
+		case <-ticks.C:
+		}
+		due := all
+		if since, whole := time.Since(begin), l.c.WarmUp/2; since < whole {
+			due = int(float64(all) * max(0, since.Seconds()) / whole.Seconds())
+		}
+		for ; started < due; started++ {
+			client, number := started%l.c.Clients, started/l.c.Clients
+			l.running.Go(func() { l.loop(l.worker(client, number)) })
+		}
+	}
 }
 
 // loop is a worker of a closed loop.
