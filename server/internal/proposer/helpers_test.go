@@ -1,6 +1,7 @@
 package proposer_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -66,6 +67,7 @@ func bubble(t *testing.T, cfg proposer.Config, f func(*rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{T: t, table: &ledger{}}
 		cfg.NodeID = "n1"
+		cfg.FillCommands = cmp.Or(cfg.FillCommands, 1) // so that little fills what may be in flight
 		r.Proposer = proposer.New(cfg)
 		r.log = logtest.New(r.table, r.Proposer, latency)
 		r.Start(r.log)

@@ -8,8 +8,8 @@ import (
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 )
 
-// inFlight is how many entries may be in flight: while one is on its way through disks and
-// network, the next is being written, and the one after that collects.
+// inFlight is how many entries may be in flight: while one is on its way through disks and network,
+// one that is well filled may follow.
 const inFlight = 2
 
 // poke wakes the loop; several pokes are one.
@@ -114,7 +114,7 @@ func (p *Proposer) tickIn(now time.Time) time.Duration {
 func (p *Proposer) next(now time.Time) (*entry, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.begun || p.stalled || len(p.flight) >= inFlight {
+	if !p.begun || p.stalled || !p.mayFly() {
 		return nil, never
 	}
 	wait := p.tickIn(now)
@@ -142,6 +142,19 @@ func (p *Proposer) next(now time.Time) (*entry, time.Duration) {
 	}
 	e.Stamp = p.clock.stamp(p.cfg.Now())
 	return e, 0
+}
+
+// mayFly tells whether there is room in flight for an entry of what waits. The disks take entries one
+// after the other, so a small one behind another would hardly be there sooner, and costs each node
+// as much as a large one.
+func (p *Proposer) mayFly() bool {
+	switch len(p.flight) {
+	case 0:
+		return true
+	case inFlight - 1:
+		return p.queue.commands >= p.cfg.FillCommands || p.queue.bytes >= p.cfg.EntryBytesMax
+	}
+	return false
 }
 
 // land takes an entry out of flight.

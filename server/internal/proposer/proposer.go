@@ -59,6 +59,7 @@ type Config struct {
 
 	EntryBytesMax    int // of commands in one entry, about; 256 KiB
 	EntryCommandsMax int // 4,096
+	FillCommands     int // that are worth an entry while another one is in flight; 256
 
 	SessionCommandsMax int // that wait of one session; 4,096
 	SessionBytesMax    int // 1 MiB
@@ -75,6 +76,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.EntryBytesMax = cmp.Or(c.EntryBytesMax, 256<<10)
 	c.EntryCommandsMax = cmp.Or(c.EntryCommandsMax, 4096)
+	c.FillCommands = cmp.Or(c.FillCommands, 256)
 	c.SessionCommandsMax = cmp.Or(c.SessionCommandsMax, 4096)
 	c.SessionBytesMax = cmp.Or(c.SessionBytesMax, 1<<20)
 	c.CommandsMax = cmp.Or(c.CommandsMax, 256<<10)

@@ -53,6 +53,31 @@ func TestWhatWaitsGoesIntoOneEntryAndTwoAreInFlight(t *testing.T) {
 	})
 }
 
+// A small entry behind another one would hardly be there sooner, and costs as much as a large one.
+func TestASecondEntryIsWellFilled(t *testing.T) {
+	leading(t, proposer.Config{FillCommands: 100}, func(r *rig) {
+		r.log.Hold()
+		var done []<-chan outcome
+		for i := range 101 {
+			done = append(done, r.submit(r.Context(), i+1, release(i+1, i)))
+			want := 1
+			if i == 100 {
+				want = 2
+			}
+			if now, _ := r.log.InFlight(); now != want {
+				t.Errorf("%d entries in flight after %d commands, want %d", now, i+1, want)
+			}
+		}
+		r.log.Release()
+		for _, d := range done {
+			r.wantOK(<-d)
+		}
+		if got, want := r.sizes(), []int{1, 100}; !slices.Equal(got, want) {
+			t.Errorf("entries of %v commands, want %v", got, want)
+		}
+	})
+}
+
 func TestCommandsOfASessionKeepTheirOrder(t *testing.T) {
 	cfg := proposer.Config{EntryCommandsMax: 5}
 	leading(t, cfg, func(r *rig) {
