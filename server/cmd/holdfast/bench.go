@@ -65,12 +65,13 @@ come together into one call: these are the generated clients of the contract.`,
 	{
 		scenario: loadgen.Sessions, short: "Ten thousand sessions with one operation each",
 		long: `Many clients, each with a session, connections and one worker of its own; or, with
---idle, sessions that are only kept alive. With --connections they share so many
-pairs of connections, as clients do behind a proxy. Each pair is two connections,
-one of them for renewals; see that ulimit -n allows them.`,
-		example: `  holdfast bench sessions --clients 10000
-  holdfast bench sessions --clients 10000 --idle --duration 60s
-  holdfast bench sessions --clients 10000 --connections 100`,
+--idle, sessions that are only kept alive. A client by itself has up to four
+connections: for renewals, for streams, for batches. With --connections they share so
+many sets of them, as clients do behind a proxy; batches that are under way at the
+same time still have a connection each. ulimit -n must allow them all.`,
+		example: `  holdfast bench sessions --clients 1000
+  holdfast bench sessions --clients 10000 --connections 100 --duration 30s
+  holdfast bench sessions --clients 10000 --connections 100 --idle --duration 60s`,
 		flags: []string{"rate", "idle"},
 	},
 	{
@@ -158,7 +159,7 @@ func (a *app) benchCommand(s benchScenario) *cobra.Command {
 	flags.StringVar(&c.Prefix, "prefix", c.Prefix, "what the names of the locks begin with; the rest is new each time")
 	flags.DurationVar(&c.TTL, "ttl", c.TTL, "ttl of the sessions")
 	if s.scenario != loadgen.Unary {
-		flags.IntVar(&c.Connections, "connections", 0, "pairs of connections that the clients share (0: each has its own)")
+		flags.IntVar(&c.Connections, "connections", 0, "sets of connections that the clients share (0: each has its own)")
 	}
 	for _, name := range s.flags {
 		benchFlags[name](cmd, &c)
@@ -251,17 +252,17 @@ func (a *app) benchReady(c loadgen.Config, ready loadgen.Ready) {
 		return
 	}
 	if ready.Event == "held" {
-		fmt.Fprintf(a.stderr, "%d locks are held in %d sessions, after %.1f s\n", ready.Locks, ready.Sessions, ready.FillSeconds)
+		fmt.Fprintf(a.stderr, "%d locks are held in %s, after %.1f s\n", ready.Locks, count(ready.Sessions, "session"), ready.FillSeconds)
 		return
 	}
-	load := fmt.Sprintf("%d clients with %d workers each", c.Clients, c.Outstanding)
+	load := fmt.Sprintf("%s with %s each", count(c.Clients, "client"), count(c.Outstanding, "worker"))
 	switch {
 	case c.Idle:
-		load = fmt.Sprintf("%d sessions", c.Clients)
+		load = count(c.Clients, "session")
 	case c.Scenario == loadgen.Deadlock:
-		load = fmt.Sprintf("%d owners in %d clients", c.Owners, c.Clients)
+		load = fmt.Sprintf("%d owners in %s", c.Owners, count(c.Clients, "client"))
 	case c.Rate > 0:
-		load = fmt.Sprintf("%.0f operations/s from %d clients", c.Rate, c.Clients)
+		load = fmt.Sprintf("%.0f operations/s from %s", c.Rate, count(c.Clients, "client"))
 	}
 	fmt.Fprintf(a.stderr, "%s: %s, for %s\n", c.Scenario, load, c.Duration)
 }
@@ -273,6 +274,14 @@ func benchProgress(c loadgen.Config, s loadgen.Second) string {
 		line += fmt.Sprintf("  %d failed", s.Errors)
 	}
 	return line
+}
+
+// count is a number of things, in words: 1 client, 2 clients.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 func isTerminal(w any) bool {

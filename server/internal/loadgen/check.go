@@ -78,14 +78,16 @@ func (n *name) releasing(h held) {
 // waiter is a request in a queue.
 type waiter struct{ session, request uint64 }
 
-// order checks that grants of one name come in the order of arrival, by the events of the service:
-// a request that waits is told as QUEUED when it arrives and as GRANTED when its turn has come.
+// order checks one name by the events of the service, which tell what happened in the order of its
+// log. Grants must come in the order of arrival (a request that waits is told as QUEUED when it arrives
+// and as GRANTED when its turn has come), and one must have ended before the next is given.
 type order struct {
 	text  string
 	bad   *violations
-	known bool // nothing was missed since the queue was empty
+	known bool // nothing was missed since nobody held it or waited
 
 	queue  []waiter
+	grant  int64 // that holds it, 0 if none does
 	token  int64
 	grants int64
 }
@@ -97,18 +99,41 @@ func (o *order) event(e holdfast.LockEvent) {
 	case holdfast.EventQueued:
 		o.queue = append(o.queue, w)
 	case holdfast.EventGranted:
-		o.grants++
-		if e.Token <= o.token {
-			o.bad.add("%s: token %d was given after token %d", o.text, e.Token, o.token)
-		}
-		o.token = max(o.token, e.Token)
+		o.granted(e)
 		o.leave(w, true)
-	case holdfast.EventCancelled, holdfast.EventDeadlock, holdfast.EventRevoked:
-		if e.GrantID == 0 {
+	case holdfast.EventReleased, holdfast.EventExpired:
+		o.ended(e.GrantID)
+	case holdfast.EventCancelled, holdfast.EventDeadlock:
+		o.leave(w, false)
+	case holdfast.EventRevoked: // of a grant or of a wait
+		if e.GrantID != 0 {
+			o.ended(e.GrantID)
+		} else {
 			o.leave(w, false)
 		}
 	}
 }
+
+func (o *order) granted(e holdfast.LockEvent) {
+	o.grants++
+	if e.Token <= o.token {
+		o.bad.add("%s: token %d was given after token %d", o.text, e.Token, o.token)
+	}
+	if o.grant != 0 {
+		o.bad.add("%s: grant %d was given while grant %d holds it", o.text, e.GrantID, o.grant)
+	}
+	o.grant, o.token = e.GrantID, max(o.token, e.Token)
+}
+
+func (o *order) ended(grant int64) {
+	if grant != o.grant && (o.known || o.grant != 0) {
+		o.bad.add("%s: grant %d ended while grant %d holds it", o.text, grant, o.grant)
+	}
+	o.grant = 0
+}
+
+// missed is told that events were missed: what holds the name or waits is not known any more.
+func (o *order) missed() { o.queue, o.grant, o.known = nil, 0, false }
 
 // leave takes a request out of the queue. With a grant it must be the first; one that never waited
 // may only be granted while nobody waits.

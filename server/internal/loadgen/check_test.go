@@ -91,19 +91,22 @@ func TestOnlySomeViolationsAreTold(t *testing.T) {
 	}
 }
 
-// told feeds events to the check of order: "q1" is the arrival of request 1, "g1" its grant, "c1" its
-// cancellation.
+// told feeds events to the check of order: "q1" is the arrival of request 1, "g1" its grant, "r1" that
+// grant's release, "c1" the request's cancellation, and "e1" the end of its grant by time.
 func told(o *order, events string) {
 	for _, e := range strings.Fields(events) {
-		request := uint64(e[1] - '0')
-		event := holdfast.LockEvent{SessionID: 9, RequestID: request}
+		event := holdfast.LockEvent{SessionID: 9, RequestID: uint64(e[1] - '0'), GrantID: int64(e[1]-'0') + 100}
 		switch e[0] {
 		case 'q':
-			event.Kind = holdfast.EventQueued
+			event.Kind, event.GrantID = holdfast.EventQueued, 0
 		case 'c':
-			event.Kind = holdfast.EventCancelled
+			event.Kind, event.GrantID = holdfast.EventCancelled, 0
 		case 'g':
 			event.Kind, event.Token = holdfast.EventGranted, o.token+1
+		case 'r':
+			event.Kind = holdfast.EventReleased
+		case 'e':
+			event.Kind = holdfast.EventExpired
 		}
 		o.event(event)
 	}
@@ -114,11 +117,15 @@ func TestOrderOfGrants(t *testing.T) {
 		about, events string
 		want          []string
 	}{
-		{"grants in the order of arrival", "g1 q2 q3 g2 q4 g3 g4 g5", nil},
-		{"a waiter that went away", "g1 q2 q3 q4 c3 g2 g4", nil},
-		{"the second before the first", "g1 q2 q3 g3 g2", []string{"request 3 of session 9, which 1 had been waiting longer than"}},
-		{"the last before all", "g1 q2 q3 q4 g4 g2 g3", []string{"request 4 of session 9, which 2"}},
-		{"one that never waited", "g1 q2 g3 g2", []string{"request 3 of session 9 at once while 1 waited"}},
+		{"in the order of arrival", "g1 q2 q3 r1 g2 q4 e2 g3 r3 g4 r4 g5", nil},
+		{"a waiter that went away", "g1 q2 q3 q4 c3 r1 g2 r2 g4", nil},
+		{"the second before the first", "g1 q2 q3 r1 g3 r3 g2",
+			[]string{"request 3 of session 9, which 1 had been waiting longer than"}},
+		{"the last before all", "g1 q2 q3 q4 r1 g4 r4 g2 r2 g3", []string{"request 4 of session 9, which 2"}},
+		{"one that never waited", "g1 q2 r1 g3 r3 g2", []string{"request 3 of session 9 at once while 1 waited"}},
+		{"a second holder", "g1 q2 g2 r2", []string{"grant 102 was given while grant 101 holds it"}},
+		{"a release that comes twice", "g1 r1 r1", []string{"grant 101 ended while grant 0 holds it"}},
+		{"a release of another's grant", "g1 r2", []string{"grant 102 ended while grant 101 holds it"}},
 	} {
 		v := &violations{}
 		o := &order{text: "a", bad: v, known: true}
@@ -130,15 +137,18 @@ func TestOrderOfGrants(t *testing.T) {
 func TestTokensOfEventsMustRise(t *testing.T) {
 	v := &violations{}
 	o := &order{text: "a", bad: v, known: true}
-	o.event(holdfast.LockEvent{Kind: holdfast.EventGranted, RequestID: 1, Token: 5})
-	o.event(holdfast.LockEvent{Kind: holdfast.EventGranted, RequestID: 2, Token: 5})
+	o.event(holdfast.LockEvent{Kind: holdfast.EventGranted, RequestID: 1, GrantID: 1, Token: 5})
+	o.event(holdfast.LockEvent{Kind: holdfast.EventReleased, GrantID: 1})
+	o.event(holdfast.LockEvent{Kind: holdfast.EventGranted, RequestID: 2, GrantID: 2, Token: 5})
 	wantViolations(t, v, "token 5 was given after token 5")
 }
 
 func TestAfterMissedEventsOnlyWhatWasSeenIsJudged(t *testing.T) {
 	v := &violations{}
-	o := &order{text: "a", bad: v}
-	told(o, "q5 g2 q6 g3") // 2 and 3 had arrived before
+	o := &order{text: "a", bad: v, known: true}
+	told(o, "g1 q2 q3")
+	o.missed() // the release of 1 among them, and the arrival of 4
+	told(o, "q5 r2 g4 r4 q6 g3 r3")
 	wantViolations(t, v)
 	told(o, "g6")
 	wantViolations(t, v, "request 6 of session 9, which 1")

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"path"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ const (
 type clients struct {
 	all      []*holdfast.Client
 	observer *holdfast.Client
+	pools    []*pool       // that they share; none if each has connections of its own
 	took     time.Duration // until all sessions were open
 }
 
@@ -43,14 +45,15 @@ func openClients(ctx context.Context, c Config) (*clients, error) {
 		cs.close()
 		return nil, err
 	}
-	pools := newPools(c.Connections)
+	cs.pools = newPools(c.Connections)
 	for i := range c.Clients {
 		opts := []holdfast.Option{holdfast.WithTTL(c.TTL)}
 		if leader != "" {
 			opts = append(opts, holdfast.Endpoints(leader))
 		}
-		if len(pools) > 0 {
-			opts = append(opts, holdfast.WithTransport(pools[i%len(pools)].transports()))
+		if len(cs.pools) > 0 {
+			shared := cs.pools[i%len(cs.pools)]
+			opts = append(opts, holdfast.WithTransport(func() http.RoundTripper { return shared }))
 		}
 		client, err := c.Connect(opts...)
 		if err != nil {
@@ -93,14 +96,15 @@ const filesBeside = 100
 
 // enoughFiles says so if the connections would be too many for this process.
 func enoughFiles(c Config, limit uint64) error {
-	connections, way := 2*c.Clients, "share them with --connections" // one of the two is for renewals
+	batches := c.Clients * min(2, c.Outstanding) // under way at the same time
+	connections, way := 2*c.Clients+batches, "share them with --connections"
 	switch {
 	case c.Scenario == Unary && c.version() == 2:
 		return nil // all share a few
 	case c.Scenario == Unary:
 		connections, way = c.Clients*c.Outstanding, "have fewer clients"
 	case c.Connections > 0:
-		connections = 2 * min(c.Clients, c.Connections)
+		connections, way = 2*min(c.Clients, c.Connections)+batches, "have fewer clients"
 	}
 	if need := uint64(connections + filesBeside); need > limit {
 		return fmt.Errorf("%d connections need %d open files, and the limit is %d: raise ulimit -n, or %s",
@@ -128,6 +132,9 @@ func (cs *clients) close() {
 		_ = everyone[i].Close(ctx)
 		return nil
 	})
+	for _, p := range cs.pools {
+		p.close()
+	}
 }
 
 // each does something for 0 to n-1, a few at the same time, until all is done or one fails.
@@ -150,26 +157,38 @@ func each(ctx context.Context, n int, do func(context.Context, int) error) error
 	return context.Cause(ctx)
 }
 
-// pool is a pair of HTTP transports that several clients share, as they would behind one proxy. A
-// client keeps two connections apart, for renewals and for everything else; so does the pool.
-type pool struct{ control, data *http.Transport }
+// pool is a set of HTTP transports that several clients share, as they would behind one proxy. It
+// keeps apart what the SDK keeps apart: renewals, which nothing may block; streams and reads; and
+// batches, which go over HTTP/1.1, so that those under way have a connection each.
+type pool struct{ control, data, batches *http.Transport }
 
 func newPools(n int) []*pool {
 	pools := make([]*pool, n)
 	for i := range pools {
-		pools[i] = &pool{newTransport(2), newTransport(2)}
+		pools[i] = &pool{newTransport(2), newTransport(2), newTransport(1)}
 	}
 	return pools
 }
 
-// transports gives a client its transports, in the order in which it asks: renewals first.
-func (p *pool) transports() func() http.RoundTripper {
-	var asked atomic.Int64
-	return func() http.RoundTripper {
-		if asked.Add(1)%2 == 1 {
-			return p.control
-		}
-		return p.data
+// RoundTrip sends a call over the connection for its kind.
+func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
+	return p.of(req.URL.Path).RoundTrip(req)
+}
+
+// of finds the transport of a call, by the path of its URL.
+func (p *pool) of(call string) *http.Transport {
+	switch path.Base(call) {
+	case "OpenSession", "RenewSession", "CloseSession":
+		return p.control
+	case "Execute":
+		return p.batches
+	}
+	return p.data
+}
+
+func (p *pool) close() {
+	for _, t := range []*http.Transport{p.control, p.data, p.batches} {
+		t.CloseIdleConnections()
 	}
 }
 

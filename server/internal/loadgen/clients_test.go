@@ -3,6 +3,7 @@ package loadgen
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,10 +14,10 @@ func TestTooManyConnectionsAreRefusedBeforeTheyAreMade(t *testing.T) {
 		config Config
 		enough bool
 	}{
-		{Config{Clients: 10_000}, false},
-		{Config{Clients: 10_000, Connections: 5000}, true},
-		{Config{Clients: 10_000, Connections: 20_000}, false},
-		{Config{Clients: 9000}, true},
+		{Config{Clients: 5000, Outstanding: 16}, false},
+		{Config{Clients: 4900, Outstanding: 16}, true},
+		{Config{Clients: 6700, Outstanding: 1, Connections: 10_000}, false},
+		{Config{Clients: 10_000, Outstanding: 1, Connections: 100}, true},
 		{Config{Scenario: Unary, Clients: 200, Outstanding: 100, HTTP: 1}, false},
 		{Config{Scenario: Unary, Clients: 200, Outstanding: 100, HTTP: 2}, true},
 	} {
@@ -24,7 +25,7 @@ func TestTooManyConnectionsAreRefusedBeforeTheyAreMade(t *testing.T) {
 		if c.enough != (err == nil) {
 			t.Errorf("%+v with 20000 files: %v", c.config, err)
 		}
-		if err != nil && !strings.Contains(err.Error(), "20000 connections need 20100 open files, and the limit is 20000") {
+		if err != nil && !strings.Contains(err.Error(), "and the limit is 20000: ") {
 			t.Errorf("message %q", err)
 		}
 	}
@@ -55,14 +56,20 @@ func TestEachStopsAtTheFirstError(t *testing.T) {
 	}
 }
 
-func TestClientsOfAPoolShareOnePairOfTransports(t *testing.T) {
+func TestAPoolKeepsApartWhatTheSDKKeepsApart(t *testing.T) {
 	p := newPools(1)[0]
-	for range 2 {
-		client := p.transports()
-		for range 2 { // a client that dials anew gets the same ones
-			if control, data := client(), client(); control != p.control || data != p.data {
-				t.Error("a client has transports of its own")
-			}
+	for call, want := range map[string]*http.Transport{
+		"/holdfast.v1.SessionService/RenewSession":      p.control,
+		"/holdfast.v1.SessionService/OpenSession":       p.control,
+		"/holdfast.v1.SessionService/Events":            p.data,
+		"/behind/proxy/holdfast.v1.LockService/Execute": p.batches,
+		"/holdfast.v1.LockService/GetLock":              p.data,
+	} {
+		if p.of(call) != want {
+			t.Errorf("%s goes over another connection", call)
 		}
+	}
+	if !p.batches.Protocols.HTTP1() || p.batches.Protocols.HTTP2() || !p.data.Protocols.UnencryptedHTTP2() {
+		t.Errorf("protocols: batches %v, data %v", p.batches.Protocols, p.data.Protocols)
 	}
 }

@@ -49,7 +49,7 @@ type Config struct {
 	Rate        float64       // operations per second, acquires and releases; 0 means a closed loop
 	Prefix      string        // names are PREFIX-RUN/..., where RUN is another one each time
 	TTL         time.Duration // of the sessions
-	Connections int           // pairs of connections that the clients share; 0: each has its own
+	Connections int           // sets of connections that the clients share; 0: each has its own
 	Locks       int           // names to queue for (Hot, ManyHot), locks to hold (Hold)
 	Watch       int           // names whose order of grants is checked (Hot, ManyHot)
 	Depth       int           // levels of the names

@@ -22,7 +22,7 @@ type Report struct {
 	Interrupted bool     `json:"interrupted"`
 	Clients     int      `json:"clients"`
 	Outstanding int      `json:"outstanding"`
-	Connections int      `json:"connections"` // pairs that the clients shared; 0: each had its own
+	Connections int      `json:"connections"` // sets that the clients shared; 0: each had its own
 	Locks       int      `json:"locks,omitempty"`
 	Depth       int      `json:"depth,omitempty"`
 

@@ -7,7 +7,7 @@ import (
 
 // tick is how often the scheduler looks what is due. Latencies count from the intended start, so a
 // tick shows as latency, not as an operation that was asked for later than planned.
-const tick = time.Millisecond
+const tick = 500 * time.Microsecond
 
 // schedule is the plan of an open loop: arrivals at a fixed distance, spread over the clients in
 // turn. It is fixed before the load begins and does not bend to what the service does.

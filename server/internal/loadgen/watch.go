@@ -66,7 +66,7 @@ func (w *watcher) read(ctx context.Context, client *holdfast.Client, o *order, b
 		switch {
 		case errors.Is(err, holdfast.ErrCompacted):
 			w.gaps++
-			o.queue, o.known = nil, false
+			o.missed()
 		case err != nil:
 			w.gaps++
 			w.err = err
