@@ -42,10 +42,11 @@ func claimsOut(claims []Claim) []*v1.Claim {
 	return out
 }
 
+// claimsIn copies names, which may be kept for longer than the answer that they were cut from.
 func claimsIn(claims []*v1.Claim) []Claim {
 	in := make([]Claim, 0, len(claims))
 	for _, c := range claims {
-		in = append(in, Claim{Name: c.GetName(), Mode: modeIn(c.GetMode())})
+		in = append(in, Claim{Name: strings.Clone(c.GetName()), Mode: modeIn(c.GetMode())})
 	}
 	return in
 }

@@ -14,6 +14,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/holdfast-dev/holdfast/proto/codec"
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1/holdfastv1connect"
 )
@@ -185,6 +186,7 @@ func (n *clients) closeIdle() {
 func newClients(rt http.RoundTripper, base string) *clients {
 	h := &http.Client{Transport: rt}
 	opts := []connect.ClientOption{
+		connect.WithCodec(codec.Proto{}),
 		connect.WithReadMaxBytes(responseBytes),
 		connect.WithAcceptCompression("gzip", nil, nil), // do not ask for it: messages are small
 	}

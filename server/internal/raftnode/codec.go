@@ -3,10 +3,12 @@ package raftnode
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"sync"
 
+	"github.com/holdfast-dev/holdfast/proto/wire"
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 )
 
@@ -37,13 +39,13 @@ var drafts = sync.Pool{New: func() any { return new([]byte) }}
 func Encode(e Entry) ([]byte, error) {
 	draft := drafts.Get().(*[]byte)
 	defer drafts.Put(draft)
-	w := wire{b: append((*draft)[:0], make([]byte, frameHead)...)}
-	w.entry(&e)
-	*draft = w.b
-	if w.err != nil {
-		return nil, fmt.Errorf("encode entry: %w", w.err)
+	f := form{Wire: wire.Writer(append((*draft)[:0], make([]byte, frameHead)...))}
+	f.entry(&e)
+	*draft = f.Bytes()
+	if f.Err() != nil {
+		return nil, fmt.Errorf("encode entry: %w", f.Err())
 	}
-	frame := bytes.Clone(w.b)
+	frame := bytes.Clone(f.Bytes())
 	frame[0] = frameVersion
 	binary.BigEndian.PutUint32(frame[1:], crc32.Checksum(frame[frameHead:], castagnoli))
 	return frame, nil
@@ -66,16 +68,20 @@ func Decode(frame []byte) (Entry, error) {
 		return Entry{}, damagef("entry does not match its checksum")
 	}
 	var e Entry
-	r := reader(body)
-	for r.next() {
-		r.entry(&e)
+	f := form{Wire: wire.Reader(body)}
+	for f.Next() {
+		f.entry(&e)
 	}
 	if e.Version > SemanticsMax {
 		return Entry{}, newerf("entry is to be applied under semantics version %d; this version knows %d",
 			e.Version, SemanticsMax)
 	}
-	if r.err != nil {
-		return Entry{}, r.err
+	var n newer
+	switch err := f.Err(); {
+	case errors.As(err, &n):
+		return Entry{}, fmt.Errorf("entry: %w", err)
+	case err != nil:
+		return Entry{}, damagef("entry cannot be read: %w", err)
 	}
 	return e, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/holdfast-dev/holdfast/proto/wire"
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 )
 
@@ -12,34 +13,39 @@ import (
 // field or command comes with a new semantics version, so that a node that does not know it stops
 // at the version of the entry instead of overlooking the field.
 
-func (w *wire) entry(e *Entry) {
-	number(w, 1, &e.Version)
-	number(w, 2, &e.Stamp)
-	w.commands(3, &e.Commands)
-	w.fixed64(4, &e.Proposal)
+// form has the forms of holdfast.log.v1.
+type form struct {
+	wire.Wire
+	command command // the one that is being written or read
+	slabs   slabs
 }
 
-func (w *wire) commands(n protowire.Number, p *[]locktable.Command) {
-	if !w.reading {
+func number[T ~uint64 | ~uint32 | ~int64 | ~int32](f *form, n protowire.Number, p *T) {
+	wire.Number(&f.Wire, n, p)
+}
+
+func (f *form) entry(e *Entry) {
+	number(f, 1, &e.Version)
+	number(f, 2, &e.Stamp)
+	f.commands(3, &e.Commands)
+	f.Fixed64(4, &e.Proposal)
+}
+
+func (f *form) commands(n protowire.Number, p *[]locktable.Command) {
+	if !f.Reading() {
 		for _, c := range *p {
-			w.command = command{Command: c}
-			message(w, n, &w.command, (*wire).writeCommand)
+			f.command = command{Command: c}
+			wire.Message(f, n, &f.command, (*form).writeCommand)
 		}
-		return
-	}
-	if !w.has(n, protowire.BytesType) {
 		return
 	}
 	first := len(*p)
-	*p = append(*p, make([]locktable.Command, w.run())...)
-	for i := first; i < len(*p) && w.err == nil; i++ {
-		w.slabs.left = len(*p) - i
-		w.command = command{}
-		message(w, n, &w.command, (*wire).readCommand)
-		(*p)[i] = w.command.named(w)
-		if w.err != nil {
-			w.err = fmt.Errorf("command %d of the entry: %w", i, w.err)
-		}
+	*p = append(*p, make([]locktable.Command, f.Run(n))...)
+	for i := first; i < len(*p) && f.Err() == nil; i++ {
+		f.slabs.left = len(*p) - i
+		f.command = command{}
+		wire.Message(f, n, &f.command, (*form).readCommand)
+		(*p)[i] = f.command.named(f)
 	}
 }
 
@@ -68,76 +74,76 @@ const (
 	bootstrap
 )
 
-func (w *wire) writeCommand(m *command) {
+func (f *form) writeCommand(m *command) {
 	if p := principalOf(m.Command); p != nil {
-		w.string(principal, p)
+		f.String(principal, p)
 	}
 	switch c := m.Command.(type) {
 	case *locktable.OpenSession:
-		message(w, openSession, c, (*wire).openSession)
+		wire.Message(f, openSession, c, (*form).openSession)
 	case *locktable.RenewSession:
-		message(w, renewSession, c, (*wire).renewSession)
+		wire.Message(f, renewSession, c, (*form).renewSession)
 	case *locktable.CloseSession:
-		message(w, closeSession, c, (*wire).closeSession)
+		wire.Message(f, closeSession, c, (*form).closeSession)
 	case *locktable.Acquire:
-		message(w, acquire, c, (*wire).acquire)
+		wire.Message(f, acquire, c, (*form).acquire)
 	case *locktable.Release:
-		message(w, release, c, (*wire).release)
+		wire.Message(f, release, c, (*form).release)
 	case *locktable.Convert:
-		message(w, convert, c, (*wire).convert)
+		wire.Message(f, convert, c, (*form).convert)
 	case *locktable.Renew:
-		message(w, renew, c, (*wire).renew)
+		wire.Message(f, renew, c, (*form).renew)
 	case *locktable.Cancel:
-		message(w, cancel, c, (*wire).cancel)
+		wire.Message(f, cancel, c, (*form).cancel)
 	case *locktable.RevokeGrant:
-		message(w, revokeGrant, c, (*wire).revokeGrant)
+		wire.Message(f, revokeGrant, c, (*form).revokeGrant)
 	case *locktable.RevokeSession:
-		message(w, revokeSession, c, (*wire).revokeSession)
+		wire.Message(f, revokeSession, c, (*form).revokeSession)
 	case *locktable.SetLimits:
-		message(w, setLimits, c, (*wire).setLimits)
+		wire.Message(f, setLimits, c, (*form).setLimits)
 	case *locktable.SetSemantics:
-		message(w, setSemantics, c, (*wire).setSemantics)
+		wire.Message(f, setSemantics, c, (*form).setSemantics)
 	case *locktable.RaiseEpoch:
-		message(w, raiseEpoch, c, (*wire).raiseEpoch)
+		wire.Message(f, raiseEpoch, c, (*form).raiseEpoch)
 	case *locktable.Bootstrap:
-		message(w, bootstrap, c, (*wire).bootstrap)
+		wire.Message(f, bootstrap, c, (*form).bootstrap)
 	default:
-		w.fail(fmt.Errorf("no form in the log for command %T", c))
+		f.Fail(fmt.Errorf("no form in the log for command %T", c))
 	}
 }
 
-func (w *wire) readCommand(m *command) {
-	switch w.number {
+func (f *form) readCommand(m *command) {
+	switch f.AtHand() {
 	case principal:
-		w.string(principal, &m.principal)
+		f.String(principal, &m.principal)
 	case openSession:
-		one(w, m, &w.slabs.openSession, (*wire).openSession)
+		one(f, m, &f.slabs.openSession, (*form).openSession)
 	case renewSession:
-		one(w, m, &w.slabs.renewSession, (*wire).renewSession)
+		one(f, m, &f.slabs.renewSession, (*form).renewSession)
 	case closeSession:
-		one(w, m, &w.slabs.closeSession, (*wire).closeSession)
+		one(f, m, &f.slabs.closeSession, (*form).closeSession)
 	case acquire:
-		one(w, m, &w.slabs.acquire, (*wire).acquire)
+		one(f, m, &f.slabs.acquire, (*form).acquire)
 	case release:
-		one(w, m, &w.slabs.release, (*wire).release)
+		one(f, m, &f.slabs.release, (*form).release)
 	case convert:
-		one(w, m, &w.slabs.convert, (*wire).convert)
+		one(f, m, &f.slabs.convert, (*form).convert)
 	case renew:
-		one(w, m, &w.slabs.renew, (*wire).renew)
+		one(f, m, &f.slabs.renew, (*form).renew)
 	case cancel:
-		one(w, m, &w.slabs.cancel, (*wire).cancel)
+		one(f, m, &f.slabs.cancel, (*form).cancel)
 	case revokeGrant:
-		one(w, m, &w.slabs.revokeGrant, (*wire).revokeGrant)
+		one(f, m, &f.slabs.revokeGrant, (*form).revokeGrant)
 	case revokeSession:
-		one(w, m, &w.slabs.revokeSession, (*wire).revokeSession)
+		one(f, m, &f.slabs.revokeSession, (*form).revokeSession)
 	case setLimits:
-		one(w, m, new(slab[locktable.SetLimits]), (*wire).setLimits)
+		one(f, m, new(wire.Slab[locktable.SetLimits]), (*form).setLimits)
 	case setSemantics:
-		one(w, m, new(slab[locktable.SetSemantics]), (*wire).setSemantics)
+		one(f, m, new(wire.Slab[locktable.SetSemantics]), (*form).setSemantics)
 	case raiseEpoch:
-		one(w, m, new(slab[locktable.RaiseEpoch]), (*wire).raiseEpoch)
+		one(f, m, new(wire.Slab[locktable.RaiseEpoch]), (*form).raiseEpoch)
 	case bootstrap:
-		one(w, m, new(slab[locktable.Bootstrap]), (*wire).bootstrap)
+		one(f, m, new(wire.Slab[locktable.Bootstrap]), (*form).bootstrap)
 	}
 }
 
@@ -145,25 +151,22 @@ func (w *wire) readCommand(m *command) {
 func one[C any, P interface {
 	*C
 	locktable.Command
-}](w *wire, m *command, from *slab[C], form func(*wire, *C)) {
-	if w.kind != protowire.BytesType {
-		return
-	}
+}](f *form, m *command, from *wire.Slab[C], read func(*form, *C)) {
 	c, ok := m.Command.(P)
 	if !ok {
-		c = &from.cut(1, w.slabs.left)[0]
+		c = from.One(f.slabs.left)
 		m.Command = c
 	}
-	message(w, w.number, (*C)(c), form)
+	wire.Message(f, f.AtHand(), (*C)(c), read)
 }
 
 // newerMode stands for every mode that this version does not know.
 const newerMode = 1<<8 - 1
 
 // named gives the command that was read, with its principal in it.
-func (m *command) named(w *wire) locktable.Command {
+func (m *command) named(f *form) locktable.Command {
 	if !m.isKnown() {
-		w.fail(newerf("a command or mode that this version does not know"))
+		f.Fail(newerf("a command or mode that this version does not know"))
 		return nil
 	}
 	if p := principalOf(m.Command); p != nil {
@@ -211,55 +214,52 @@ func principalOf(command locktable.Command) *string {
 	return nil
 }
 
-func (w *wire) bootstrap(c *locktable.Bootstrap) { w.string(1, &c.ClusterID) }
+func (f *form) bootstrap(c *locktable.Bootstrap) { f.String(1, &c.ClusterID) }
 
-func (w *wire) openSession(c *locktable.OpenSession) {
-	w.string(1, &c.Namespace)
-	number(w, 2, &c.TTL)
-	w.string(3, &c.Metadata)
-	w.string(4, &c.Nonce)
+func (f *form) openSession(c *locktable.OpenSession) {
+	f.String(1, &c.Namespace)
+	number(f, 2, &c.TTL)
+	f.String(3, &c.Metadata)
+	f.String(4, &c.Nonce)
 }
 
-func (w *wire) renewSession(c *locktable.RenewSession) { number(w, 1, &c.Session) }
+func (f *form) renewSession(c *locktable.RenewSession) { number(f, 1, &c.Session) }
 
-func (w *wire) closeSession(c *locktable.CloseSession) {
-	number(w, 1, &c.Session)
-	w.flag(2, &c.Abandon)
+func (f *form) closeSession(c *locktable.CloseSession) {
+	number(f, 1, &c.Session)
+	f.Bool(2, &c.Abandon)
 }
 
-func (w *wire) caller(c *locktable.Caller) {
-	number(w, 1, &c.Session)
-	number(w, 2, &c.Request)
-	number(w, 3, &c.Acked)
+func (f *form) caller(c *locktable.Caller) {
+	number(f, 1, &c.Session)
+	number(f, 2, &c.Request)
+	number(f, 3, &c.Acked)
 }
 
-func (w *wire) acquire(c *locktable.Acquire) {
-	w.caller(&c.Caller)
-	w.string(4, &c.Owner)
-	w.claims(5, &c.Claims)
-	number(w, 6, &c.WaitLimit)
-	w.zigzag(7, &c.Priority)
-	number(w, 8, &c.Lease)
-	number(w, 9, &c.MaxHold)
-	number(w, 10, &c.LockDelay)
-	w.releaseOwner(11, &c.OnDeadlock)
-	w.flag(12, &c.NoReentry)
-	w.string(13, &c.Metadata)
-	w.string(14, &c.Namespace)
-	number(w, 15, &c.TTL)
-	w.string(16, &c.Nonce)
+func (f *form) acquire(c *locktable.Acquire) {
+	f.caller(&c.Caller)
+	f.String(4, &c.Owner)
+	f.claims(5, &c.Claims)
+	number(f, 6, &c.WaitLimit)
+	f.Zigzag(7, &c.Priority)
+	number(f, 8, &c.Lease)
+	number(f, 9, &c.MaxHold)
+	number(f, 10, &c.LockDelay)
+	f.releaseOwner(11, &c.OnDeadlock)
+	f.Bool(12, &c.NoReentry)
+	f.String(13, &c.Metadata)
+	f.String(14, &c.Namespace)
+	number(f, 15, &c.TTL)
+	f.String(16, &c.Nonce)
 }
 
-func (w *wire) claims(n protowire.Number, p *[]locktable.Claim) {
-	if w.reading {
-		if !w.has(n, protowire.BytesType) {
-			return
-		}
-		more := w.slabs.claims.cut(w.run(), w.slabs.left)
+func (f *form) claims(n protowire.Number, p *[]locktable.Claim) {
+	if f.Reading() {
+		more := f.slabs.claims.Cut(f.Run(n), f.slabs.left)
 		for i := range more {
-			message(w, n, &more[i], (*wire).claim)
+			wire.Message(f, n, &more[i], (*form).claim)
 		}
-		if *p == nil {
+		if *p == nil && len(more) > 0 {
 			*p = more
 		} else {
 			*p = append(*p, more...)
@@ -267,88 +267,89 @@ func (w *wire) claims(n protowire.Number, p *[]locktable.Claim) {
 		return
 	}
 	for i := range *p {
-		message(w, n, &(*p)[i], (*wire).claim)
+		wire.Message(f, n, &(*p)[i], (*form).claim)
 	}
 }
 
-func (w *wire) claim(c *locktable.Claim) {
-	w.string(1, &c.Name)
-	w.mode(2, &c.Mode)
+func (f *form) claim(c *locktable.Claim) {
+	f.String(1, &c.Name)
+	f.mode(2, &c.Mode)
 }
 
-func (w *wire) release(c *locktable.Release) {
-	w.caller(&c.Caller)
-	number(w, 4, &c.Grant)
+func (f *form) mode(n protowire.Number, p *locktable.Mode) {
+	if in, ok := f.Varint(n, uint64(*p)); ok {
+		*p = locktable.Mode(min(uint32(in), newerMode))
+	}
 }
 
-func (w *wire) convert(c *locktable.Convert) {
-	w.caller(&c.Caller)
-	number(w, 4, &c.Grant)
-	w.string(5, &c.Name)
-	w.mode(6, &c.Mode)
-	number(w, 7, &c.WaitLimit)
-	w.zigzag(8, &c.Priority)
-	w.releaseOwner(9, &c.OnDeadlock)
+func (f *form) releaseOwner(n protowire.Number, p *locktable.DeadlockAction) {
+	yes := *p == locktable.ReleaseOwner
+	if f.Bool(n, &yes); f.Reading() {
+		*p = locktable.AbortWait
+		if yes {
+			*p = locktable.ReleaseOwner
+		}
+	}
 }
 
-func (w *wire) renew(c *locktable.Renew) {
-	w.caller(&c.Caller)
-	number(w, 4, &c.Grant)
+func (f *form) release(c *locktable.Release) {
+	f.caller(&c.Caller)
+	number(f, 4, &c.Grant)
 }
 
-func (w *wire) cancel(c *locktable.Cancel) {
-	w.caller(&c.Caller)
-	w.string(4, &c.Nonce)
-	w.string(5, &c.Namespace)
+func (f *form) convert(c *locktable.Convert) {
+	f.caller(&c.Caller)
+	number(f, 4, &c.Grant)
+	f.String(5, &c.Name)
+	f.mode(6, &c.Mode)
+	number(f, 7, &c.WaitLimit)
+	f.Zigzag(8, &c.Priority)
+	f.releaseOwner(9, &c.OnDeadlock)
 }
 
-func (w *wire) revokeGrant(c *locktable.RevokeGrant) {
-	number(w, 1, &c.Grant)
-	w.string(2, &c.Reason)
+func (f *form) renew(c *locktable.Renew) {
+	f.caller(&c.Caller)
+	number(f, 4, &c.Grant)
 }
 
-func (w *wire) revokeSession(c *locktable.RevokeSession) {
-	number(w, 1, &c.Session)
-	w.string(2, &c.Reason)
+func (f *form) cancel(c *locktable.Cancel) {
+	f.caller(&c.Caller)
+	f.String(4, &c.Nonce)
+	f.String(5, &c.Namespace)
 }
 
-func (w *wire) setLimits(c *locktable.SetLimits) {
-	number(w, 1, &c.Limits.WaitersPerName)
-	number(w, 2, &c.Limits.GrantsPerSession)
-	number(w, 3, &c.Limits.SessionsPerPrincipal)
+func (f *form) revokeGrant(c *locktable.RevokeGrant) {
+	number(f, 1, &c.Grant)
+	f.String(2, &c.Reason)
 }
 
-func (w *wire) setSemantics(c *locktable.SetSemantics) { number(w, 1, &c.Version) }
+func (f *form) revokeSession(c *locktable.RevokeSession) {
+	number(f, 1, &c.Session)
+	f.String(2, &c.Reason)
+}
 
-func (w *wire) raiseEpoch(c *locktable.RaiseEpoch) { number(w, 1, &c.Epoch) }
+func (f *form) setLimits(c *locktable.SetLimits) {
+	number(f, 1, &c.Limits.WaitersPerName)
+	number(f, 2, &c.Limits.GrantsPerSession)
+	number(f, 3, &c.Limits.SessionsPerPrincipal)
+}
+
+func (f *form) setSemantics(c *locktable.SetSemantics) { number(f, 1, &c.Version) }
+
+func (f *form) raiseEpoch(c *locktable.RaiseEpoch) { number(f, 1, &c.Epoch) }
 
 // slabs are the memory of the commands of an entry: one piece for many of a kind.
 type slabs struct {
 	left          int // commands that are still to be read
-	openSession   slab[locktable.OpenSession]
-	renewSession  slab[locktable.RenewSession]
-	closeSession  slab[locktable.CloseSession]
-	acquire       slab[locktable.Acquire]
-	release       slab[locktable.Release]
-	convert       slab[locktable.Convert]
-	renew         slab[locktable.Renew]
-	cancel        slab[locktable.Cancel]
-	revokeGrant   slab[locktable.RevokeGrant]
-	revokeSession slab[locktable.RevokeSession]
-	claims        slab[locktable.Claim]
-}
-
-type slab[T any] []T
-
-// slabMost bounds a slab: large pieces of memory are dearer than a few more of them.
-const slabMost = 64
-
-// cut gives the next n; about left more will be wanted.
-func (s *slab[T]) cut(n, left int) []T {
-	if n > len(*s) {
-		*s = make([]T, max(n, min(left, slabMost)))
-	}
-	piece := (*s)[:n:n]
-	*s = (*s)[n:]
-	return piece
+	openSession   wire.Slab[locktable.OpenSession]
+	renewSession  wire.Slab[locktable.RenewSession]
+	closeSession  wire.Slab[locktable.CloseSession]
+	acquire       wire.Slab[locktable.Acquire]
+	release       wire.Slab[locktable.Release]
+	convert       wire.Slab[locktable.Convert]
+	renew         wire.Slab[locktable.Renew]
+	cancel        wire.Slab[locktable.Cancel]
+	revokeGrant   wire.Slab[locktable.RevokeGrant]
+	revokeSession wire.Slab[locktable.RevokeSession]
+	claims        wire.Slab[locktable.Claim]
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/holdfast-dev/holdfast/proto/codec"
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 )
 
@@ -103,31 +104,17 @@ func (c jsonCodec) Unmarshal(data []byte, message any) error {
 
 // protoCodec reads the binary form. Fields that this server does not know are left out, so that
 // clients may be newer than it.
-type protoCodec struct{}
+type protoCodec struct{ codec.Proto }
 
-func (protoCodec) Name() string { return "proto" }
-
-func (c protoCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
-
-func (protoCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
+func (c protoCodec) Unmarshal(data []byte, message any) error {
+	err := c.Proto.Unmarshal(data, message)
 	m, ok := message.(proto.Message)
-	if !ok {
-		return nil, fmt.Errorf("%T is no message", message)
+	if err == nil || !ok {
+		return err
 	}
-	return proto.MarshalOptions{}.MarshalAppend(dst, m)
-}
-
-func (protoCodec) Unmarshal(data []byte, message any) error {
-	m, ok := message.(proto.Message)
-	if !ok {
-		return fmt.Errorf("%T is no message", message)
-	}
-	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, m); err != nil {
-		detail := notA(m.ProtoReflect().Descriptor())
-		detail.Hint = "the bytes are not a protobuf message of this type, or a text is not UTF-8"
-		return leaveError(m, detail)
-	}
-	return nil
+	detail := notA(m.ProtoReflect().Descriptor())
+	detail.Hint = "the bytes are not a protobuf message of this type, or a text is not UTF-8"
+	return leaveError(m, detail)
 }
 
 func codecOptions() connect.HandlerOption {
