@@ -124,7 +124,7 @@ func TestOrderOfGrants(t *testing.T) {
 		{"the last before all", "g1 q2 q3 q4 r1 g4 r4 g2 r2 g3", []string{"request 4 of session 9, which 2"}},
 		{"one that never waited", "g1 q2 r1 g3 r3 g2", []string{"request 3 of session 9 at once while 1 waited"}},
 		{"a second holder", "g1 q2 g2 r2", []string{"grant 102 was given while grant 101 holds it"}},
-		{"a release that comes twice", "g1 r1 r1", []string{"grant 101 ended while grant 0 holds it"}},
+		{"a release that comes twice", "g1 r1 q2 r1", []string{"grant 101 ended while grant 0 holds it"}},
 		{"a release of another's grant", "g1 r2", []string{"grant 102 ended while grant 101 holds it"}},
 	} {
 		v := &violations{}
