@@ -26,6 +26,7 @@ type clients struct {
 	all      []*holdfast.Client
 	observer *holdfast.Client
 	pools    []*pool       // that they share; none if each has connections of its own
+	ids      []uint64      // of their sessions
 	took     time.Duration // until all sessions were open
 }
 
@@ -63,8 +64,9 @@ func openClients(ctx context.Context, c Config) (*clients, error) {
 		cs.all = append(cs.all, client)
 	}
 	began := time.Now()
-	err = each(ctx, len(cs.all), func(ctx context.Context, i int) error {
-		_, err := cs.all[i].SessionID(ctx)
+	cs.ids = make([]uint64, len(cs.all))
+	err = each(ctx, len(cs.all), func(ctx context.Context, i int) (err error) {
+		cs.ids[i], err = cs.all[i].SessionID(ctx)
 		return err
 	})
 	if err != nil {
@@ -73,6 +75,16 @@ func openClients(ctx context.Context, c Config) (*clients, error) {
 	}
 	cs.took = time.Since(began)
 	return cs, nil
+}
+
+// lost is how many sessions have ended by themselves: a client whose session has opens another one.
+func (cs *clients) lost(ctx context.Context) (n int64) {
+	for i, client := range cs.all {
+		if now, err := client.SessionID(ctx); err != nil || now != cs.ids[i] {
+			n++
+		}
+	}
+	return n
 }
 
 // leaderURL is where the leader is, or empty if nobody leads just now. Clients are told to ask there

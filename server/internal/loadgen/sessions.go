@@ -19,12 +19,6 @@ func runIdle(ctx context.Context, c Config) (*Report, error) {
 		return nil, err
 	}
 	defer cs.close()
-	before := make([]uint64, len(cs.all))
-	for i, client := range cs.all {
-		if before[i], err = client.SessionID(ctx); err != nil {
-			return nil, err
-		}
-	}
 	c.tell(Ready{Event: "open", Sessions: c.Clients, OpenSeconds: round3(cs.took.Seconds())})
 
 	w := &window{from: time.Now().Add(c.WarmUp)}
@@ -41,14 +35,10 @@ func runIdle(ctx context.Context, c Config) (*Report, error) {
 	r.Generator.measure(cpu)
 	r.fill(newRecorder(w, 1).totals(), w)
 	r.Acquire, r.Release = nil, nil
-	r.Sessions = &SessionsReport{Idle: true, OpenSeconds: round3(cs.took.Seconds())}
-	for i, client := range cs.all { // a client whose session is lost opens another one
-		if now, err := client.SessionID(context.WithoutCancel(ctx)); err != nil || now != before[i] {
-			r.Sessions.Lost++
-		}
-	}
+	r.Sessions = cs.report(ctx, true)
 	return r, nil
 }
 
-// sessionsLost is how many sessions were lost under load, as far as operations saw it.
-func sessionsLost(r *Report) int64 { return r.Errors["SESSION_EXPIRED"] + r.Checks.Lost }
+func (cs *clients) report(ctx context.Context, idle bool) *SessionsReport {
+	return &SessionsReport{OpenSeconds: round3(cs.took.Seconds()), Idle: idle, Lost: cs.lost(context.WithoutCancel(ctx))}
+}

@@ -69,7 +69,7 @@ func runSteady(ctx context.Context, c Config) (*Report, error) {
 		return nil, err
 	}
 	if c.Scenario == Sessions {
-		r.Sessions = &SessionsReport{OpenSeconds: round3(cs.took.Seconds()), Lost: sessionsLost(r)}
+		r.Sessions = cs.report(ctx, false)
 	}
 	return r, nil
 }
