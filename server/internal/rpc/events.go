@@ -2,23 +2,12 @@ package rpc
 
 import (
 	"context"
-	"errors"
-	"net/http"
-	"time"
 
 	"connectrpc.com/connect"
 
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 	"github.com/holdfast-dev/holdfast/server/internal/watch"
-)
-
-const (
-	// aliveEvery is how often a stream on which nothing happens says so, with a cursor that has
-	// moved on.
-	aliveEvery = 10 * time.Second
-	// sendTimeout is how long a reader may keep one message from being sent.
-	sendTimeout = 30 * time.Second
 )
 
 // Events streams what happens to a session. Every node has the same events, so that a stream that
@@ -199,93 +188,4 @@ func endedKind(reason locktable.EndReason) v1.LockEventKind {
 		return v1.LockEventKind_LOCK_EVENT_KIND_REVOKED
 	}
 	return v1.LockEventKind_LOCK_EVENT_KIND_EXPIRED
-}
-
-// streamOf is how one stream sends.
-type streamOf struct {
-	open  func(context.Context) error // the first message
-	alive func() error                // a message that says that nothing happened
-	item  func(*watch.Item) (last bool, err error)
-}
-
-// stream sends events until the caller goes, the subscription ends, or the node shuts down.
-func (s *Services) stream(ctx context.Context, from *watch.Subscription, to streamOf) error {
-	s.Observer.Streams(1)
-	defer s.Observer.Streams(-1)
-	defer clearDeadline(ctx)
-	ctx, cancel := s.untilStop(ctx)
-	defer cancel()
-	send := func(what func() error) error {
-		extendDeadline(ctx)
-		return what()
-	}
-	if err := send(func() error { return to.open(ctx) }); err != nil {
-		return s.streamError(ctx, err)
-	}
-	for {
-		wait, done := context.WithTimeout(ctx, aliveEvery)
-		items, err := from.Next(wait)
-		done()
-		if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			err = send(to.alive)
-		}
-		if err != nil {
-			return s.streamError(ctx, err)
-		}
-		for i := range items {
-			var last bool
-			err := send(func() (err error) {
-				last, err = to.item(&items[i])
-				return err
-			})
-			if err != nil || last {
-				return s.streamError(ctx, err)
-			}
-		}
-	}
-}
-
-// streamError gives the error by which a stream ends; none if its caller has gone.
-func (s *Services) streamError(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, watch.ErrCursor):
-		return connectError(place{}.invalid("cursor", "not a cursor", "give back one that this cluster gave"))
-	case errors.Is(err, watch.ErrCompacted):
-		return connectError(fail(v1.ErrorReason_ERROR_REASON_COMPACTED))
-	case errors.Is(err, watch.ErrClosed), errors.Is(err, errStopping):
-		return connectError(fail(v1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, s.NodeID))
-	case ctx.Err() != nil:
-		return ctx.Err()
-	}
-	var failed *connect.Error
-	if errors.As(err, &failed) {
-		return failed // from sending
-	}
-	return toConnect(err)
-}
-
-// writerKey is the key of a call's response writer in its context.
-type writerKey struct{}
-
-// withWriter keeps the response writer in the context of a call, so that streams can set a
-// deadline for each message. A deadline for all of a response would end streams that are healthy.
-func withWriter(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), writerKey{}, w)))
-	})
-}
-
-// extendDeadline gives the next message of a stream its time.
-func extendDeadline(ctx context.Context) { setDeadline(ctx, time.Now().Add(sendTimeout)) }
-
-// clearDeadline leaves the connection as it was, for the calls that come after on it.
-func clearDeadline(ctx context.Context) { setDeadline(ctx, time.Time{}) }
-
-func setDeadline(ctx context.Context, at time.Time) {
-	if w, ok := ctx.Value(writerKey{}).(http.ResponseWriter); ok {
-		// It fails where there is no connection below, as in tests; then nothing needs it.
-		_ = http.NewResponseController(w).SetWriteDeadline(at)
-	}
 }

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"sort"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 )
@@ -74,7 +75,10 @@ func (h *Hub) gone() error {
 // Next waits for events and returns at least one, in order. Its error is ErrCompacted if events
 // were lost because the reader was too slow or the node was given a snapshot, ErrClosed, or the
 // cause of ctx.
-func (s *Subscription) Next(ctx context.Context) ([]Item, error) {
+func (s *Subscription) Next(ctx context.Context) ([]Item, error) { return s.NextUntil(ctx, nil) }
+
+// NextUntil is Next, but returns nothing if a tick comes first.
+func (s *Subscription) NextUntil(ctx context.Context, tick <-chan time.Time) ([]Item, error) {
 	for {
 		items, err := s.read()
 		if len(items) > 0 || err != nil {
@@ -86,6 +90,8 @@ func (s *Subscription) Next(ctx context.Context) ([]Item, error) {
 		}
 		select {
 		case <-s.alarm:
+		case <-tick:
+			return nil, nil
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
