@@ -126,7 +126,7 @@ func tryHold(t *testing.T, c loadgen.Config) {
 }
 
 func tryDeadlock(t *testing.T, c loadgen.Config) {
-	c.Owners, c.Shortest, c.Longest = 20, 2, 6
+	c.Owners, c.Shortest, c.Longest, c.Duration = 20, 2, 6, 1500*time.Millisecond
 	r := clean(t, c)
 	d := r.Deadlock
 	if d.Cycles == 0 || d.Cycles != d.Victims || d.Resolve.Count != d.Cycles || len(d.ByLength) != 5 {
@@ -135,7 +135,7 @@ func tryDeadlock(t *testing.T, c loadgen.Config) {
 }
 
 func tryDepth(t *testing.T, c loadgen.Config) {
-	c.Duration = 800 * time.Millisecond
+	c.Duration = 2400 * time.Millisecond
 	r := clean(t, c)
 	if len(r.Levels) != 8 {
 		t.Fatalf("levels %+v", r.Levels)
