@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -201,12 +202,15 @@ func (w *Waiters) Restored() {
 	w.endAll(fmt.Errorf("%w: the node was given a snapshot", proposer.ErrOutcomeUnknown))
 }
 
-// resultOf is the final answer that an event stands for.
+// resultOf is the final answer that an event stands for. It shares nothing with the event, which is
+// good only until the next entry is applied.
 func resultOf(e *locktable.Event) locktable.Result {
+	grant := e.Grant
+	grant.Claims = slices.Clone(grant.Claims)
 	return locktable.Result{
 		At: e.At, Outcome: e.Outcome, Session: e.Session, Arrival: e.Arrival,
-		SessionDeadline: e.Grant.Deadlines.Session,
-		Grant:           e.Grant, Ended: e.Ended, Detail: e.Detail, Cycle: e.Cycle,
+		SessionDeadline: grant.Deadlines.Session,
+		Grant:           grant, Ended: e.Ended, Detail: e.Detail, Cycle: slices.Clone(e.Cycle),
 	}
 }
 
