@@ -111,9 +111,43 @@ fuzz: ## Every fuzz test of the server for FUZZTIME=1m.
 .PHONY: soak
 soak: crash model leader fuzz ## All of these.
 
+## Measure it
+
+BENCH := GOWORK=off go -C conformance/bench
+COUNT ?= 6
+
 .PHONY: bench
-bench: ## Go benchmarks of the lock table and of the shapes of a batch (docs/adr/0001).
-	go -C server test ./internal/locktable ./internal/shapebench -run '^$$' -bench . -benchmem
+bench: build .bin/bench ## Measure all targets with real servers, and write docs/benchmarks.md (25 minutes at most).
+	.bin/bench run
+
+.PHONY: bench-quick
+bench-quick: build .bin/bench ## The main ratios against the bare limits, on the terminal (2 minutes).
+	.bin/bench run -quick
+
+.PHONY: bench-peers
+bench-peers: build .bin/bench .bin/etcd ## The same locks with etcd, ZooKeeper and Redis; installs the last two (Debian).
+	conformance/bench/install-peers.sh
+	.bin/bench peers
+
+.PHONY: bench-go
+bench-go: ## Go benchmarks of all packages that have some; COUNT=6 times, into .cache/bench/new.txt for benchstat.
+	@mkdir -p .cache/bench
+	@cd server && go test $$(grep -rl --include='*_test.go' '^func Benchmark' internal | xargs -n1 dirname | sort -u | sed 's|^|./|') \
+		-run '^$$' -bench . -benchmem -count $(COUNT) -timeout 0 | tee $(ROOT)/.cache/bench/new.txt
+
+.PHONY: bench-check
+bench-check: .bin/golangci-lint ## Tests and lint of the benchmarks' own module, which `make test` leaves alone.
+	$(BENCH) vet ./...
+	$(BENCH) test ./...
+	cd conformance/bench && GOWORK=off $(ROOT)/.bin/golangci-lint run --allow-parallel-runners --config $(ROOT)/.golangci.yml ./...
+
+.PHONY: .bin/bench
+.bin/bench:
+	$(BENCH) build -trimpath -o $(ROOT)/$@ .
+
+# A module of its own: what the server of etcd needs must not decide about what the bare Raft is built with.
+.bin/etcd: conformance/bench/etcd/go.mod conformance/bench/etcd/go.sum
+	GOWORK=off go -C conformance/bench/etcd build -trimpath -o $(ROOT)/$@ go.etcd.io/etcd/server/v3
 
 ## Generate
 

@@ -70,11 +70,20 @@ func (t *timeline) noted(last *atomic.Int64, now int64, gaps *[]gap, client int)
 
 // Timeline is what was completed when. Times are ms since the beginning of the measured window.
 type Timeline struct {
-	BucketMs   int      `json:"bucket_ms"`
-	Completed  []uint32 `json:"completed_per_bucket"`
-	Gaps       []Gap    `json:"gaps"`
-	LongestGap float64  `json:"longest_gap_ms"`
-	Dropped    int      `json:"client_gaps_dropped"` // of clients, beyond the 100,000 that are kept
+	BucketMs  int      `json:"bucket_ms"`
+	Completed []uint32 `json:"completed_per_bucket"`
+	Gaps      []Gap    `json:"gaps"`
+	// ClientGaps are those of single clients, whether or not others were served meanwhile.
+	ClientGaps []ClientGap `json:"client_gaps"`
+	LongestGap float64     `json:"longest_gap_ms"`
+	Dropped    int         `json:"client_gaps_dropped"` // of clients, beyond the 100,000 that are kept
+}
+
+// ClientGap is a time in which no operation of one client completed.
+type ClientGap struct {
+	Client int     `json:"client"`
+	Start  float64 `json:"start_ms"`
+	Length float64 `json:"length_ms"`
 }
 
 // Gap is a time in which no operation of any client completed, and how long the clients were without
@@ -99,9 +108,12 @@ func (t *timeline) report(end time.Time) *Timeline {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := &Timeline{BucketMs: int(bucketWidth.Milliseconds()), Gaps: []Gap{}, Dropped: t.dropped}
+	out := &Timeline{BucketMs: int(bucketWidth.Milliseconds()), Gaps: []Gap{}, ClientGaps: []ClientGap{}, Dropped: t.dropped}
 	for i := range min(int64(len(t.buckets)), until/bucketWidth.Nanoseconds()+1) {
 		out.Completed = append(out.Completed, t.buckets[i].Load())
+	}
+	for _, own := range t.perHead {
+		out.ClientGaps = append(out.ClientGaps, ClientGap{own.client, millis(own.from), millis(own.to - own.from)})
 	}
 	slices.SortFunc(t.gaps, func(a, b gap) int { return int(a.from - b.from) })
 	for _, g := range t.gaps {

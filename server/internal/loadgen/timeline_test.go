@@ -31,6 +31,9 @@ func TestGapsOfTheServiceAndOfItsClients(t *testing.T) {
 	if g.Start != 500 || g.Length != 300 || g.Resumed != 2 || g.ResumeP50 != 300 || g.ResumeMax != 400 {
 		t.Errorf("gap %+v, want 300 ms from 500 on, and clients that resumed after 300 and 400 ms", g)
 	}
+	if c := got.ClientGaps; len(c) < 2 || c[0] != (ClientGap{0, 500, 300}) || c[1] != (ClientGap{1, 500, 400}) {
+		t.Errorf("gaps of clients %+v, want those of 300 and 400 ms first", c)
+	}
 	if last := got.Gaps[1]; last.Start != 1900 || last.Length != 100 {
 		t.Errorf("last gap %+v, want the 100 ms that nothing ended", last)
 	}
