@@ -21,7 +21,7 @@ const (
 )
 
 const (
-	shardsMost   = 16               // a histogram is 170 KB, so that not every worker can have its own
+	shardsMost   = 4                // a histogram is 170 KB: they must not push the rest out of the cache
 	latencyMost  = 10 * time.Minute // longer ones count as this
 	digits       = 3
 	digitsSeries = 2
