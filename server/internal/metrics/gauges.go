@@ -38,6 +38,8 @@ func newGauges(state func() State) *gauges {
 		func(s *State) float64 { return float64(s.SemanticsVersion) })
 	add(now, "cluster_time_seconds", "Cluster time: elapsed time, not a date.",
 		func(s *State) float64 { return s.ClusterTime.Seconds() })
+	add(now, "snapshot_pause_seconds", "Longest time for which a snapshot kept entries from being applied since the start.",
+		func(s *State) float64 { return s.SnapshotPause.Seconds() })
 	add(now, "proposer_waiting_commands", "Commands that wait at the leader to be proposed.",
 		func(s *State) float64 { return float64(s.ProposerWaiting) })
 	add(now, "proposer_waiting_bytes", "Size of the commands that wait at the leader, about.",

@@ -21,6 +21,7 @@ type State struct {
 	Term, AppliedIndex        uint64
 	SemanticsVersion          uint32
 	ClusterTime               time.Duration
+	SnapshotPause             time.Duration // the longest for which a snapshot kept entries waiting
 
 	ProposerWaiting       int // commands that wait to be proposed
 	ProposerWaitingBytes  int

@@ -9,7 +9,7 @@ import (
 
 // A scrape shows what was counted, and the state of that moment.
 func TestScrape(t *testing.T) {
-	state := State{Sessions: 2, Grants: 3, Leader: true, ClusterTime: 1500 * time.Millisecond}
+	state := State{Sessions: 2, Grants: 3, Leader: true, ClusterTime: 1500 * time.Millisecond, SnapshotPause: 2 * time.Millisecond}
 	m := New("n1", "1.2.3", func() State { return state })
 	m.Operations("acquire", "granted", 1)
 	m.Operations("acquire", "granted", 1)
@@ -36,6 +36,7 @@ func TestScrape(t *testing.T) {
 		`holdfast_leader 1`,
 		`holdfast_has_leader 0`,
 		`holdfast_cluster_time_seconds 1.5`,
+		`holdfast_snapshot_pause_seconds 0.002`,
 	} {
 		found := false
 		for _, line := range lines {

@@ -18,6 +18,8 @@ const (
 	earlyMax = 8
 	// answerAge is how old an answer may be. Raft takes answers for signs of life.
 	answerAge = 50 * time.Millisecond
+	// toldAge is for how long a follower is not told again what it knows to be committed.
+	toldAge = time.Second
 )
 
 // position of an entry in the log; zero if it is not known.
@@ -34,8 +36,10 @@ type follower struct {
 	busy   bool       // a request is on its way
 	sent   position   // of the last entry that it carries, and the term of the leader
 	has    position   // what the follower has confirmed, and in which term of the leader
-	at     time.Time  // when it did
-	before position   // of the entry before the early ones
+	at     time.Time  // when it last answered in that term
+	told   uint64     // up to where it knows the log to be committed; it forgets when it is started anew
+	toldAt time.Time
+	before position // of the entry before the early ones
 	early  []*raft.Log
 	sender bool // a goroutine sends the early ones
 }
@@ -49,21 +53,30 @@ func newFollower(id raft.ServerID) *follower {
 // begin waits for the turn of a request of Raft. If the follower has confirmed meanwhile what the
 // request carries, that is the answer, and there is no turn.
 func (f *follower) begin(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (answered bool) {
-	last := lastOf(args)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
-		if len(args.Entries) > 0 && f.has.term == args.Term && f.has.index >= last && time.Since(f.at) < answerAge {
+		if f.knows(args) {
 			*resp = raft.AppendEntriesResponse{
 				RPCHeader: args.RPCHeader, Term: args.Term, LastLog: f.has.index, Success: true}
 			return true
 		}
 		if !f.busy {
-			f.busy, f.sent = true, position{last, args.Term}
+			f.busy, f.sent = true, position{lastOf(args), args.Term}
 			return false
 		}
 		f.turn.Wait()
 	}
+}
+
+// knows tells whether a request would tell the follower nothing, and the follower is known to live. A
+// request without entries is about what is committed: Raft makes one every few milliseconds, whether
+// there is something new or not.
+func (f *follower) knows(args *raft.AppendEntriesRequest) bool {
+	if f.has.term != args.Term || f.has.index < lastOf(args) || time.Since(f.at) >= answerAge {
+		return false
+	}
+	return len(args.Entries) > 0 || f.told >= args.LeaderCommitIndex && time.Since(f.toldAt) < toldAge
 }
 
 // end ends the turn of a request.
@@ -71,16 +84,41 @@ func (f *follower) end(args *raft.AppendEntriesRequest, confirmed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if confirmed {
-		has := position{lastOf(args), args.Term}
-		if f.has.term == has.term {
-			has.index = max(has.index, f.has.index) // a request that carried less came later
-		}
-		f.has, f.at = has, time.Now()
+		f.confirm(args)
 	} else {
 		f.early = nil
 	}
 	f.busy = false
 	f.turn.Broadcast()
+}
+
+func (f *follower) confirm(args *raft.AppendEntriesRequest) {
+	has, now := position{lastOf(args), args.Term}, time.Now()
+	if f.has.term != has.term {
+		f.told = 0
+	} else {
+		has.index = max(has.index, f.has.index) // a request that carried less came later
+	}
+	if told := min(args.LeaderCommitIndex, lastOf(args)); told >= f.told {
+		f.told, f.toldAt = told, now
+	}
+	f.has, f.at = has, now
+}
+
+// answered notes that the follower has answered a heartbeat.
+func (f *follower) answered(term uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.has.term == term {
+		f.at = time.Now()
+	}
+}
+
+// doubt notes that a request has failed: the follower may have been started anew.
+func (f *follower) doubt() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = 0
 }
 
 func lastOf(args *raft.AppendEntriesRequest) uint64 {
@@ -156,7 +194,7 @@ func (t *transport) sendEarly(f *follower, complete func(*raft.AppendEntriesRequ
 		}
 		complete(args)
 		var resp raft.AppendEntriesResponse
-		err := t.again(func() error { return t.NetworkTransport.AppendEntries(f.id, at(f.id, address), args, &resp) })
+		err := t.again(f.id, func() error { return t.NetworkTransport.AppendEntries(f.id, at(f.id, address), args, &resp) })
 		f.end(args, err == nil && resp.Success)
 	}
 }

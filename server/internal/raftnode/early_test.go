@@ -239,9 +239,9 @@ func TestEarlyEntriesContinueWhatAFollowerHas(t *testing.T) {
 			t.Errorf("answer %+v", resp)
 		}
 		for name, r := range map[string]*raft.AppendEntriesRequest{
-			"nothing but the commit index": {Term: 3, PrevLogEntry: 12, PrevLogTerm: 3},
-			"more":                         {Term: 3, PrevLogEntry: 12, PrevLogTerm: 3, Entries: logs(3, 13, 13)},
-			"another term":                 {Term: 4, PrevLogEntry: 11, PrevLogTerm: 3, Entries: logs(4, 12, 12)},
+			"a newer commit index": {Term: 3, PrevLogEntry: 12, PrevLogTerm: 3, LeaderCommitIndex: 12},
+			"more":                 {Term: 3, PrevLogEntry: 12, PrevLogTerm: 3, Entries: logs(3, 13, 13)},
+			"another term":         {Term: 4, PrevLogEntry: 11, PrevLogTerm: 3, Entries: logs(4, 12, 12)},
 		} {
 			if f.begin(r, &resp) {
 				t.Errorf("%s is answered", name)
@@ -253,4 +253,41 @@ func TestEarlyEntriesContinueWhatAFollowerHas(t *testing.T) {
 			t.Error("an old answer passes for a sign of life")
 		}
 	})
+	t.Run("what is committed is told once, until there is doubt", func(t *testing.T) {
+		f := ok(3, 12)
+		told := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 12, PrevLogTerm: 3, LeaderCommitIndex: 12}
+		var resp raft.AppendEntriesResponse
+		say := func(what string, want bool) {
+			t.Helper()
+			if got := f.begin(told, &resp); got != want {
+				t.Errorf("%s: answered without being sent: %v", what, got)
+			} else if !got {
+				f.end(told, true)
+			}
+		}
+		say("the first time", false)
+		say("again", true)
+		f.doubt()
+		say("after an error", false)
+		f.toldAt = time.Now().Add(-2 * toldAge)
+		say("after a while", false)
+		f.at = time.Now().Add(-2 * answerAge)
+		say("of a follower that is silent", false)
+		f.at = time.Now().Add(-2 * answerAge)
+		f.answered(3)
+		say("of one that has answered a heartbeat", true)
+		f.end(&raft.AppendEntriesRequest{Term: 4, PrevLogEntry: 12, LeaderCommitIndex: 20}, true)
+		told.Term, told.LeaderCommitIndex = 4, 13
+		say("of entries that it has not got", false)
+	})
+}
+
+// A follower that is started anew has forgotten what is committed, and is told though nothing happens.
+func TestFollowerThatIsStartedAnewIsToldWhatIsCommitted(t *testing.T) {
+	members := threeNodes(t, nil)
+	for range 3 {
+		members[2].kill()
+		members[2].mustStart(false)
+		agree(t, members)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -44,6 +45,7 @@ type fsm struct {
 
 	applied  waitIndex
 	installs installWatch
+	pause    longest // for which a snapshot has kept Apply waiting
 }
 
 // done is the answer to an entry that was applied; Raft answers nil if the entry was not reached.
@@ -91,14 +93,27 @@ func (f *fsm) StoreConfiguration(index uint64, c raft.Configuration) {
 
 // Snapshot implements raft.FSM. It is short; Persist runs beside Apply.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	defer f.pause.since(time.Now())
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &fsmSnapshot{
 		info:  snapshotInfo{index: f.index, hash: f.table.Hash()},
 		table: f.table.Snapshot(),
 		lock:  &f.mu,
+		pause: &f.pause,
 	}, nil
 }
+
+// longest of the times that were measured.
+type longest struct{ d atomic.Int64 }
+
+func (l *longest) since(start time.Time) {
+	d := int64(time.Since(start))
+	for old := l.d.Load(); d > old && !l.d.CompareAndSwap(old, d); old = l.d.Load() {
+	}
+}
+
+func (l *longest) load() time.Duration { return time.Duration(l.d.Load()) }
 
 // Restore implements raft.FSM.
 func (f *fsm) Restore(from io.ReadCloser) error {
@@ -153,6 +168,7 @@ type fsmSnapshot struct {
 	info  snapshotInfo
 	table *locktable.Snapshot
 	lock  *sync.RWMutex
+	pause *longest
 }
 
 // Persist implements raft.FSMSnapshot. It keeps Apply out for one part at a time.
@@ -175,8 +191,10 @@ func (s *fsmSnapshot) write(sink io.Writer) error {
 	var part []byte
 	for more := true; more; {
 		s.lock.RLock()
+		start := time.Now()
 		part, more = s.table.Next(part[:0])
 		s.lock.RUnlock()
+		s.pause.since(start)
 		if _, err := w.Write(part); err != nil {
 			return err
 		}
@@ -188,6 +206,7 @@ func (s *fsmSnapshot) write(sink io.Writer) error {
 func (s *fsmSnapshot) Release() {
 	s.lock.Lock()
 	defer s.lock.Unlock()
+	defer s.pause.since(time.Now())
 	s.table.Close()
 }
 

@@ -199,6 +199,9 @@ func TestRestartFromASnapshotAndTheEntriesAfterIt(t *testing.T) {
 			if err := m.Snapshot(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			if pause := m.SnapshotPause(); pause <= 0 || pause > time.Minute {
+				t.Errorf("the snapshot kept entries waiting for %v", pause)
+			}
 		}
 	}
 	before := m.StateHash()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -89,3 +90,7 @@ func (n *Node) snapshot() error {
 	n.snapshots.last = index
 	return nil
 }
+
+// SnapshotPause is the longest time for which a snapshot has kept entries from being applied since the
+// node started.
+func (n *Node) SnapshotPause() time.Duration { return n.fsm.pause.load() }

@@ -72,8 +72,9 @@ const (
 	raftSnapshotEvery     = 24 * time.Hour
 	raftSnapshotThreshold = 1 << 40
 	defaultSnapshotBytes  = 64 << 20
-	// trailingMin entries stay in the log after a snapshot in any case.
-	trailingMin = 4096
+	// trailingMin entries stay in the log after a snapshot in any case. They may have 256 KiB each; what
+	// a follower that was away for a while needs are the entries since the snapshot before, which stay.
+	trailingMin = 256
 )
 
 func (n *Node) raftConfig() *raft.Config {

@@ -146,7 +146,7 @@ func (t *transport) AppendEntries(
 	for {
 		err := errSilent
 		if !t.disk.silent() {
-			err = t.again(func() error { return t.NetworkTransport.AppendEntries(id, at(id, target), args, resp) })
+			err = t.again(id, func() error { return t.NetworkTransport.AppendEntries(id, at(id, target), args, resp) })
 		}
 		if err == nil {
 			confirmed = resp.Success
@@ -168,9 +168,12 @@ func (t *transport) heartbeat(
 	if t.disk.silent() {
 		return errSilent
 	}
-	err := t.again(func() error { return t.NetworkTransport.AppendEntries(id, at(id, target), args, resp) })
+	err := t.again(id, func() error { return t.NetworkTransport.AppendEntries(id, at(id, target), args, resp) })
 	if err == nil && resp.Term > args.Term {
 		return fmt.Errorf("node %s is in term %d, after ours (%d)", id, resp.Term, args.Term)
+	}
+	if err == nil && resp.Success {
+		t.follower(id).answered(args.Term)
 	}
 	return err
 }
@@ -182,9 +185,13 @@ func isHeartbeat(a *raft.AppendEntriesRequest) bool {
 // again makes a request once more if its connection was found broken. Those that wait in the pool are,
 // once the other node was started anew; without this, the votes of an election would be lost with them.
 // Every request of Raft may arrive twice, save the one that brings a snapshot.
-func (t *transport) again(request func() error) error {
+func (t *transport) again(id raft.ServerID, request func() error) error {
 	err := request()
 	for range transportPool {
+		if err == nil {
+			return nil
+		}
+		t.follower(id).doubt()
 		if !slices.ContainsFunc(broken, func(b error) bool { return errors.Is(err, b) }) {
 			break
 		}
@@ -232,14 +239,14 @@ func (t *transport) follower(id raft.ServerID) *follower {
 func (t *transport) RequestVote(
 	id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse,
 ) error {
-	return t.again(func() error { return t.NetworkTransport.RequestVote(id, at(id, target), args, resp) })
+	return t.again(id, func() error { return t.NetworkTransport.RequestVote(id, at(id, target), args, resp) })
 }
 
 // RequestPreVote implements raft.WithPreVote.
 func (t *transport) RequestPreVote(
 	id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse,
 ) error {
-	return t.again(func() error { return t.NetworkTransport.RequestPreVote(id, at(id, target), args, resp) })
+	return t.again(id, func() error { return t.NetworkTransport.RequestPreVote(id, at(id, target), args, resp) })
 }
 
 func (t *transport) InstallSnapshot(
@@ -252,7 +259,7 @@ func (t *transport) InstallSnapshot(
 func (t *transport) TimeoutNow(
 	id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse,
 ) error {
-	return t.again(func() error { return t.NetworkTransport.TimeoutNow(id, at(id, target), args, resp) })
+	return t.again(id, func() error { return t.NetworkTransport.TimeoutNow(id, at(id, target), args, resp) })
 }
 
 // Close implements raft.WithClose.

@@ -301,6 +301,7 @@ func (s *Server) state() metrics.State {
 		HasLeader:             leader != "",
 		Term:                  s.node.Term(),
 		AppliedIndex:          s.node.AppliedIndex(),
+		SnapshotPause:         s.node.SnapshotPause(),
 		ProposerWaiting:       p.WaitingCommands,
 		ProposerWaitingBytes:  p.WaitingBytes,
 		ProposerInFlight:      p.EntriesInFlight,
