@@ -67,7 +67,7 @@ func (a *Admin) RevokeGrant(ctx context.Context, grantID int64, reason string) e
 	req := &v1.RevokeGrantRequest{GrantId: grantID, Reason: reason}
 	_, err := command(ctx, a.c, fmt.Sprintf("revoke grant %d", grantID),
 		func(ctx context.Context, n *clients) (*v1.RevokeGrantResponse, error) {
-			return n.admin.RevokeGrant(ctx, req)
+			return n.admin().RevokeGrant(ctx, req)
 		})
 	return err
 }
@@ -77,7 +77,7 @@ func (a *Admin) RevokeSession(ctx context.Context, sessionID uint64, reason stri
 	req := &v1.RevokeSessionRequest{SessionId: sessionID, Reason: reason}
 	_, err := command(ctx, a.c, fmt.Sprintf("revoke session %d", sessionID),
 		func(ctx context.Context, n *clients) (*v1.RevokeSessionResponse, error) {
-			return n.admin.RevokeSession(ctx, req)
+			return n.admin().RevokeSession(ctx, req)
 		})
 	return err
 }
@@ -88,7 +88,7 @@ func (a *Admin) Deadlocks(ctx context.Context, n int, opts ...ReadOption) ([]Dea
 		Stale: readConfigOf(opts).stale}
 	answer, err := command(ctx, a.c, "list deadlocks",
 		func(ctx context.Context, n *clients) (*v1.ListDeadlocksResponse, error) {
-			return n.admin.ListDeadlocks(ctx, req)
+			return n.admin().ListDeadlocks(ctx, req)
 		})
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (a *Admin) StatusOf(ctx context.Context, endpoint string) (*Status, error) 
 }
 
 func getStatus(ctx context.Context, n *clients) (*v1.GetStatusResponse, error) {
-	return n.cluster.GetStatus(ctx, &v1.GetStatusRequest{})
+	return n.cluster().GetStatus(ctx, &v1.GetStatusRequest{})
 }
 
 func statusIn(s *v1.GetStatusResponse) *Status {
@@ -155,7 +155,7 @@ func (a *Admin) AddMember(ctx context.Context, nodeID, peerAddress string) error
 	req := &v1.AddMemberRequest{NodeId: nodeID, PeerAddress: peerAddress}
 	_, err := command(ctx, a.c, "add member "+nodeID,
 		func(ctx context.Context, n *clients) (*v1.AddMemberResponse, error) {
-			return n.cluster.AddMember(ctx, req)
+			return n.cluster().AddMember(ctx, req)
 		})
 	return err
 }
@@ -165,7 +165,7 @@ func (a *Admin) PromoteMember(ctx context.Context, nodeID string) error {
 	req := &v1.PromoteMemberRequest{NodeId: nodeID}
 	_, err := command(ctx, a.c, "promote member "+nodeID,
 		func(ctx context.Context, n *clients) (*v1.PromoteMemberResponse, error) {
-			return n.cluster.PromoteMember(ctx, req)
+			return n.cluster().PromoteMember(ctx, req)
 		})
 	return err
 }
@@ -175,7 +175,7 @@ func (a *Admin) RemoveMember(ctx context.Context, nodeID string) error {
 	req := &v1.RemoveMemberRequest{NodeId: nodeID}
 	_, err := command(ctx, a.c, "remove member "+nodeID,
 		func(ctx context.Context, n *clients) (*v1.RemoveMemberResponse, error) {
-			return n.cluster.RemoveMember(ctx, req)
+			return n.cluster().RemoveMember(ctx, req)
 		})
 	return err
 }
@@ -186,7 +186,7 @@ func (a *Admin) TransferLeadership(ctx context.Context, nodeID string) (string, 
 	req := &v1.TransferLeadershipRequest{NodeId: nodeID}
 	answer, err := command(ctx, a.c, "transfer leadership",
 		func(ctx context.Context, n *clients) (*v1.TransferLeadershipResponse, error) {
-			return n.cluster.TransferLeadership(ctx, req)
+			return n.cluster().TransferLeadership(ctx, req)
 		})
 	return answer.GetLeaderId(), err
 }

@@ -108,7 +108,7 @@ func (s *session) pumpLocked() {
 		(len(s.again) > 0 || len(s.fresh) > 0 && s.mayNumberLocked()) {
 		s.inFlight++
 		s.gathering = true
-		s.wg.Go(s.sender)
+		s.c.wg.Go(s.sender)
 	}
 }
 
@@ -206,13 +206,13 @@ func (s *session) ackedLocked() uint64 {
 // ids.
 func (s *session) send(f *frame, batch []*op, acked uint64) {
 	req := f.fill(s.id, acked, batch)
-	kind := callKind{timeout: attemptTimeout}
+	kind := callKind{batch: true, timeout: attemptTimeout}
 	for _, o := range batch {
 		kind.bypass = kind.bypass || o.kind == opRelease || o.kind == opRenew || o.kind == opCancel
 	}
 	answer, at, err := once(s.ctx, s.t, kind,
 		func(ctx context.Context, n *clients) (*v1.ExecuteResponse, error) {
-			return n.lock.Execute(ctx, req)
+			return n.execute(ctx, req)
 		})
 	if err == nil && len(answer.GetResults()) != len(batch) {
 		err = &Error{Reason: ReasonInternal, final: true, Message: fmt.Sprintf(

@@ -68,7 +68,7 @@ func (c *Client) acquireAlone(ctx context.Context, l *Lock, cfg acquireConfig) (
 	kind := callKind{bypass: true} // a call that waits would keep the breaker from another probe
 	answer, _, err := retrying(ctx, c.transport, kind, l.label(),
 		func(ctx context.Context, n *clients) (*v1.AcquireResponse, error) {
-			return n.lock.Acquire(ctx, req)
+			return n.lock().Acquire(ctx, req)
 		})
 	return answer, err
 }
@@ -88,7 +88,7 @@ func (c *Client) RenewDetached(ctx context.Context, grantID int64) (*Detached, e
 	kind := callKind{control: true, bypass: true, bounded: true, timeout: attemptTimeout}
 	answer, _, err := retrying(ctx, c.transport, kind, fmt.Sprintf("renew grant %d", grantID),
 		func(ctx context.Context, n *clients) (*v1.RenewResponse, error) {
-			return n.lock.Renew(ctx, req)
+			return n.lock().Renew(ctx, req)
 		})
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func (c *Client) ReleaseDetached(ctx context.Context, grantID int64) (depth int,
 	answer, _, err := retrying(ctx, c.transport, kind, fmt.Sprintf("release grant %d", grantID),
 		func(ctx context.Context, n *clients) (*v1.ReleaseResponse, error) {
 			attempts++
-			return n.lock.Release(ctx, req)
+			return n.lock().Release(ctx, req)
 		})
 	if attempts > 1 && (reasonOf(err) == ReasonNotHolder || reasonOf(err) == ReasonSessionExpired) {
 		return 0, nil

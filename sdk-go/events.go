@@ -70,9 +70,9 @@ func (s *session) readEvents() (heard bool, err error) {
 	return heard, err
 }
 
-func (n *clients) lockEvents(ctx context.Context, req *v1.EventsRequest) (
+func (c *clients) lockEvents(ctx context.Context, req *v1.EventsRequest) (
 	*connect.ServerStreamForClient[v1.EventsResponse], error) {
-	return n.session.Events(ctx, req)
+	return c.session().Events(ctx, req)
 }
 
 // take does what an event says.
@@ -134,7 +134,7 @@ func (s *session) beginLocked(index uint64) {
 	s.pumpLocked()
 	if !s.looking {
 		s.looking = true
-		s.wg.Go(s.lookAtLeases)
+		s.c.wg.Go(s.lookAtLeases)
 	}
 }
 
@@ -188,7 +188,7 @@ func (s *session) looksHeld(name string, grant int64) (bool, error) {
 	req := &v1.GetLockRequest{Name: name, Namespace: s.c.cfg.namespace}
 	answer, _, err := once(s.ctx, s.t, callKind{timeout: attemptTimeout},
 		func(ctx context.Context, n *clients) (*v1.GetLockResponse, error) {
-			return n.lock.GetLock(ctx, req)
+			return n.lock().GetLock(ctx, req)
 		})
 	lock := answer.GetLock()
 	for _, holder := range lock.GetHolders() {
@@ -214,7 +214,7 @@ func streaming[T any](ctx context.Context, t *transport, silence time.Duration,
 	})
 	defer quiet.Stop()
 
-	str, err := open(ctx, n.clients(false))
+	str, err := open(ctx, n.clients(callKind{}))
 	first := true
 	for err == nil && str.Receive() {
 		quiet.Reset(silence)

@@ -65,7 +65,8 @@ func WithTLS(conf *tls.Config) Option { return func(c *config) { c.tls = conf } 
 
 // WithTransport replaces the HTTP transports; make is called for each connection that the client
 // keeps apart (renewals never share one with waiting calls), so it must return a new one each time.
-// Without it plain http uses HTTP/2 with prior knowledge, and https negotiates.
+// Without it plain http uses HTTP/2 with prior knowledge, and HTTP/1.1 for the batches of operations, which
+// costs less; https negotiates.
 func WithTransport(newTransport func() http.RoundTripper) Option {
 	return func(c *config) { c.transport = newTransport }
 }

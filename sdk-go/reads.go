@@ -23,7 +23,7 @@ func (c *Client) GetLock(ctx context.Context, name string, opts ...ReadOption) (
 	req := &v1.GetLockRequest{Name: name, Namespace: c.cfg.namespace, Stale: cfg.stale}
 	answer, _, err := retrying(ctx, c.transport, readCall, "get "+name,
 		func(ctx context.Context, n *clients) (*v1.GetLockResponse, error) {
-			return n.lock.GetLock(ctx, req)
+			return n.lock().GetLock(ctx, req)
 		})
 	if err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func (c *Client) ListLocks(ctx context.Context, prefix string, opts ...ReadOptio
 			PageSize: uint32(max(0, cfg.pageSize)), PageToken: token}
 		answer, _, err := retrying(ctx, c.transport, readCall, "list "+prefix,
 			func(ctx context.Context, n *clients) (*v1.ListLocksResponse, error) {
-				return n.lock.ListLocks(ctx, req)
+				return n.lock().ListLocks(ctx, req)
 			})
 		if err != nil {
 			return nil, "", err
@@ -58,7 +58,7 @@ func (c *Client) ListSessions(ctx context.Context, opts ...ReadOption) iter.Seq2
 			PageSize: uint32(max(0, cfg.pageSize)), PageToken: token}
 		answer, _, err := retrying(ctx, c.transport, readCall, "list sessions",
 			func(ctx context.Context, n *clients) (*v1.ListSessionsResponse, error) {
-				return n.session.ListSessions(ctx, req)
+				return n.session().ListSessions(ctx, req)
 			})
 		if err != nil {
 			return nil, "", err
@@ -110,7 +110,7 @@ func (c *Client) WatchLocks(ctx context.Context, prefix string, opts ...ReadOpti
 		for failures := 0; more; {
 			err := streaming(ctx, c.transport, c.cfg.streamSilence,
 				func(ctx context.Context, n *clients) (*connect.ServerStreamForClient[v1.WatchLocksResponse], error) {
-					return n.lock.WatchLocks(ctx, req)
+					return n.lock().WatchLocks(ctx, req)
 				},
 				func(e *v1.WatchLocksResponse) bool {
 					failures = 0
@@ -156,7 +156,7 @@ func (c *Client) explain(ctx context.Context, req *v1.ExplainWaitRequest,
 	req.Stale = readConfigOf(opts).stale
 	answer, _, err := retrying(ctx, c.transport, readCall, "explain",
 		func(ctx context.Context, n *clients) (*v1.ExplainWaitResponse, error) {
-			return n.lock.ExplainWait(ctx, req)
+			return n.lock().ExplainWait(ctx, req)
 		})
 	if err != nil {
 		return nil, err

@@ -32,7 +32,6 @@ type session struct {
 
 	ctx    context.Context // ends with the session
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
 
 	mu        sync.Mutex
 	ended     error       // why the session is over; nil while it lives
@@ -65,7 +64,7 @@ func openSession(ctx context.Context, c *Client) (*session, error) {
 	kind := callKind{control: true, timeout: attemptTimeout}
 	answer, at, err := retrying(ctx, c.transport, kind, "open session",
 		func(ctx context.Context, n *clients) (*v1.OpenSessionResponse, error) {
-			return n.session.OpenSession(ctx, req)
+			return n.session().OpenSession(ctx, req)
 		})
 	if err != nil {
 		return nil, err
@@ -84,13 +83,9 @@ func openSession(ctx context.Context, c *Client) (*session, error) {
 	s.ctx, s.cancel = context.WithCancel(c.ctx)
 	s.trip = at.took
 	s.anchorLocked(at, answer.GetStamp(), answer.GetDeadlines())
-	s.wg.Go(s.keepAlive)
-	s.wg.Go(s.watch)
-	s.wg.Go(s.listen)
-	c.wg.Go(func() { // Close waits for the goroutines of every session there was
-		<-s.ctx.Done()
-		s.wg.Wait()
-	})
+	c.wg.Go(s.keepAlive) // Close waits for the goroutines of every session there was
+	c.wg.Go(s.watch)
+	c.wg.Go(s.listen)
 	return s, nil
 }
 
@@ -153,7 +148,7 @@ func (s *session) keepAlive() {
 		}
 		answer, at, err := once(s.ctx, s.t, kind,
 			func(ctx context.Context, n *clients) (*v1.RenewSessionResponse, error) {
-				return n.session.RenewSession(ctx, req)
+				return n.session().RenewSession(ctx, req)
 			})
 		if s.ctx.Err() != nil {
 			return
@@ -315,7 +310,6 @@ func (s *session) close(ctx context.Context) error {
 		s.endLocked(errClosed(), LostClosed, "the client was closed")
 	}
 	s.unlock()
-	defer s.wg.Wait()
 	if over {
 		return nil
 	}
@@ -329,7 +323,7 @@ func (s *session) closeAtServer(ctx context.Context, abandon bool) error {
 	req := &v1.CloseSessionRequest{SessionId: s.id, Abandon: abandon}
 	_, _, err := retrying(ctx, s.t, kind, fmt.Sprintf("close session %d", s.id),
 		func(ctx context.Context, n *clients) (*v1.CloseSessionResponse, error) {
-			return n.session.CloseSession(ctx, req)
+			return n.session().CloseSession(ctx, req)
 		})
 	switch reasonOf(err) {
 	case ReasonSessionExpired, ReasonSessionNotFound:

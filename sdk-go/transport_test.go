@@ -3,7 +3,11 @@ package holdfast
 import (
 	"context"
 	"errors"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +15,7 @@ import (
 	"connectrpc.com/connect"
 
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
+	"github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1/holdfastv1connect"
 )
 
 // HF-11.7: NOT_LEADER with an address is followed at once, to an address that was not given.
@@ -264,4 +269,58 @@ func TestErrorsReadWell(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// Without TLS batches go over HTTP/1.1, on no more connections than there are batches in flight, and the
+// rest over HTTP/2.
+func TestBatchesHaveConnectionsOfTheirOwn(t *testing.T) {
+	f := newFake(t)
+	mux := http.NewServeMux()
+	mux.Handle(holdfastv1connect.NewLockServiceHandler(f))
+	mux.Handle(holdfastv1connect.NewSessionServiceHandler(f))
+	var mu sync.Mutex
+	versions, addresses := map[string]int{}, map[string]bool{}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		method := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+		mu.Lock()
+		versions[method] = r.ProtoMajor
+		if method == "Execute" {
+			addresses[r.RemoteAddr] = true
+		}
+		mu.Unlock()
+		mux.ServeHTTP(w, r)
+	}))
+	srv.Config.Protocols = new(http.Protocols)
+	srv.Config.Protocols.SetHTTP1(true)
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Start()
+	defer srv.Close()
+	c, err := New(t.Context(), Endpoints(srv.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.stop(c)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			for range 5 {
+				h, err := c.Lock(name(i)).Acquire(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = h.Release(t.Context())
+			}
+		})
+	}
+	wg.Wait()
+	if _, err := c.GetLock(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	want := map[string]int{"Execute": 1, "OpenSession": 2, "Events": 2, "GetLock": 2}
+	if !maps.Equal(versions, want) || len(addresses) > inFlightMost {
+		t.Errorf("%v, batches from %d addresses", versions, len(addresses))
+	}
 }
