@@ -48,7 +48,7 @@ func withNonce(op *v1.Operation) (_ *v1.Operation, nodeNonce bool) {
 // belongs to the state: if the leader goes, the same request is found again at the next one.
 func (s *Services) await(ctx context.Context, op *v1.Operation) (*v1.OperationResult, error) {
 	op, nodeNonce := withNonce(op)
-	command, invalid := operation(alone, op, locktable.Caller{Principal: principal(ctx)})
+	command, invalid := operation(alone, op, locktable.Caller{Principal: principal(ctx)}, new(commandRoom))
 	if invalid != nil {
 		return nil, &Failure{invalid}
 	}
@@ -115,11 +115,11 @@ func (s *Services) park(ctx context.Context, command locktable.Command, nodeNonc
 	if err != nil {
 		return errorResult(s.submitError(err))
 	}
-	a := answer{Result: given.Result, time: given.Time}
+	a := answer{Result: &given.Result, time: given.Time}
 	var counts tally
 	counts.count(command, &a)
 	counts.tell(s.Observer)
-	result := a.operation(command)
+	result := a.operation(command, new(resultRoom))
 	setCluster(result, s.ownCluster())
 	return result
 }

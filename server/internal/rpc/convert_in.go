@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
+	"github.com/holdfast-dev/holdfast/proto/wire"
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 )
 
@@ -61,7 +62,7 @@ func execute(r *v1.ExecuteRequest, principal string) ([]locktable.Command, *v1.E
 	case n > operationsMax:
 		return nil, at.invalid("operations", fmt.Sprintf("%d operations", n), "at most 1024")
 	}
-	if size := proto.Size(r); size > executeBytesMax {
+	if size := sizeOf(r); size > executeBytesMax {
 		return nil, at.invalid("operations", fmt.Sprintf("%d bytes", size), "at most 262144 bytes (256 KiB)")
 	}
 	caller := locktable.Caller{
@@ -70,8 +71,10 @@ func execute(r *v1.ExecuteRequest, principal string) ([]locktable.Command, *v1.E
 		Acked:     r.GetAcked(),
 	}
 	commands := make([]locktable.Command, n)
+	var room commandRoom
 	for i, op := range r.GetOperations() {
-		command, err := operation(i, op, caller)
+		room.left = n - i
+		command, err := operation(i, op, caller, &room)
 		if err != nil {
 			return nil, err
 		}
@@ -80,11 +83,53 @@ func execute(r *v1.ExecuteRequest, principal string) ([]locktable.Command, *v1.E
 	return commands, nil
 }
 
+// operationBytesMost is more than an operation takes without its texts and claims, and claimBytesMost
+// than a claim takes without its name.
+const (
+	operationBytesMost = 232
+	claimBytesMost     = 32
+)
+
+// sizeOf gives the size of a request, or, if that is far from the limit, something above it that is
+// cheaper to tell.
+func sizeOf(r *v1.ExecuteRequest) int {
+	most := 2 * operationBytesMost
+	for _, op := range r.GetOperations() {
+		most += operationBytesMost
+		if a := op.GetAcquire(); a != nil {
+			most += len(a.GetName()) + len(a.GetOwner()) + len(a.GetMetadata()) + len(a.GetNamespace()) + len(a.GetNonce())
+			for _, claim := range a.GetClaims() {
+				most += claimBytesMost + len(claim.GetName())
+			}
+		}
+		most += len(op.GetConvert().GetName())
+	}
+	if most <= executeBytesMax {
+		return most
+	}
+	return proto.Size(r)
+}
+
+// commandRoom is the memory for the commands of a batch. The zero value is room for one.
+type commandRoom struct {
+	left     int // commands that are still to be made
+	acquires wire.Slab[acquireRoom]
+	releases wire.Slab[locktable.Release]
+}
+
+// acquireRoom is an acquire with room for its claim, as most have only one.
+type acquireRoom struct {
+	locktable.Acquire
+	claim [1]locktable.Claim
+}
+
 // alone is the number of an operation that does not stand in a batch.
 const alone = -1
 
 // operation gives the command of the i-th operation of a batch, or of one that stands alone.
-func operation(i int, op *v1.Operation, of locktable.Caller) (locktable.Command, *v1.Error) {
+func operation(
+	i int, op *v1.Operation, of locktable.Caller, room *commandRoom,
+) (locktable.Command, *v1.Error) {
 	at := func(verb string) place {
 		if i == alone {
 			return place{}
@@ -93,9 +138,9 @@ func operation(i int, op *v1.Operation, of locktable.Caller) (locktable.Command,
 	}
 	switch o := op.GetOperation().(type) {
 	case *v1.Operation_Acquire:
-		return acquire(at("acquire"), o.Acquire, of)
+		return acquire(at("acquire"), o.Acquire, of, room.acquires.One(room.left))
 	case *v1.Operation_Release:
-		return release(at("release"), o.Release, of)
+		return release(at("release"), o.Release, of, room.releases.One(room.left))
 	case *v1.Operation_Convert:
 		return convert(at("convert"), o.Convert, of)
 	case *v1.Operation_Renew:
@@ -131,19 +176,19 @@ func (p place) caller(r numbered, of locktable.Caller) (locktable.Caller, *v1.Er
 		field{"session_id", r.GetSessionId() != 0}, field{"acked", r.GetAcked() != 0})
 }
 
-func acquire(at place, r *v1.AcquireRequest, of locktable.Caller) (locktable.Command, *v1.Error) {
+func acquire(
+	at place, r *v1.AcquireRequest, of locktable.Caller, room *acquireRoom,
+) (locktable.Command, *v1.Error) {
 	caller, err := at.caller(r, of)
 	if err != nil {
 		return nil, err
 	}
-	c := &locktable.Acquire{
-		Caller:    caller,
-		Owner:     r.GetOwner(),
-		Priority:  r.GetPriority(),
-		NoReentry: r.Reentrant != nil && !r.GetReentrant(),
-		Metadata:  r.GetMetadata(),
-	}
-	if c.Claims, err = at.claims(r); err != nil {
+	c := &room.Acquire
+	c.Caller = caller
+	c.Owner, c.Metadata = r.GetOwner(), r.GetMetadata()
+	c.Priority = r.GetPriority()
+	c.NoReentry = r.Reentrant != nil && !r.GetReentrant()
+	if c.Claims, err = at.claims(r, &room.claim); err != nil {
 		return nil, err
 	}
 	if c.WaitLimit, err = at.millis("wait", r.GetWait(), 0); err != nil {
@@ -196,13 +241,15 @@ func (p place) ownSession(r *v1.AcquireRequest, c *locktable.Acquire) *v1.Error 
 }
 
 // claims gives what an acquire asks for: one name, or a list of claims.
-func (p place) claims(r *v1.AcquireRequest) ([]locktable.Claim, *v1.Error) {
+func (p place) claims(r *v1.AcquireRequest, one *[1]locktable.Claim) ([]locktable.Claim, *v1.Error) {
 	if len(r.GetClaims()) == 0 {
 		if r.GetName() == "" {
 			return nil, p.refuse(v1.ErrorReason_ERROR_REASON_INVALID_NAME, "name", "missing",
 				"give name or claims")
 		}
-		return p.oneClaim(r.GetName(), r.GetMode())
+		mode, err := p.mode("mode", r.GetMode())
+		one[0] = locktable.Claim{Name: r.GetName(), Mode: mode}
+		return one[:], first(p.name("name", r.GetName()), err)
 	}
 	if err := p.unset("is given together with claims; give one of the two",
 		field{"name", r.GetName() != ""}, field{"mode", r.GetMode() != 0}); err != nil {
@@ -233,14 +280,11 @@ func (p place) claims(r *v1.AcquireRequest) ([]locktable.Claim, *v1.Error) {
 	return claims, nil
 }
 
-func (p place) oneClaim(name string, mode v1.Mode) ([]locktable.Claim, *v1.Error) {
-	m, err := p.mode("mode", mode)
-	return []locktable.Claim{{Name: name, Mode: m}}, first(p.name("name", name), err)
-}
-
-func release(at place, r *v1.ReleaseRequest, of locktable.Caller) (locktable.Command, *v1.Error) {
+func release(
+	at place, r *v1.ReleaseRequest, of locktable.Caller, c *locktable.Release,
+) (locktable.Command, *v1.Error) {
 	caller, err := at.caller(r, of)
-	c := &locktable.Release{Caller: caller, Grant: locktable.GrantID(r.GetGrantId())}
+	c.Caller, c.Grant = caller, locktable.GrantID(r.GetGrantId())
 	return c, first(err, at.grant(r.GetGrantId()))
 }
 

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	v1 "github.com/holdfast-dev/holdfast/proto/gen/go/holdfast/v1"
+	"github.com/holdfast-dev/holdfast/proto/wire"
 	"github.com/holdfast-dev/holdfast/server/internal/locktable"
 )
 
@@ -99,18 +100,41 @@ func claims(claims []locktable.Claim) []*v1.Claim {
 	return out
 }
 
+// grantRoom is a grant with room for what is in it, as most have one claim.
+type grantRoom struct {
+	grant     v1.Grant
+	deadlines v1.Deadlines
+	claim     v1.Claim
+	claims    [1]*v1.Claim
+}
+
 // grant shows a grant; nil if there is none.
 func grant(g locktable.GrantInfo) *v1.Grant {
 	if g.ID == 0 {
 		return nil
 	}
-	return &v1.Grant{
-		Id:        int64(g.ID),
-		Token:     int64(g.Token),
-		Claims:    claims(g.Claims),
-		Depth:     g.Depth,
-		Deadlines: deadlines(g.Deadlines),
+	return new(grantRoom).show(&g)
+}
+
+func (r *grantRoom) show(g *locktable.GrantInfo) *v1.Grant {
+	if g.ID == 0 {
+		return nil
 	}
+	out := &r.grant
+	out.Id, out.Token, out.Depth = int64(g.ID), int64(g.Token), g.Depth
+	if g.Deadlines != (locktable.Deadlines{}) {
+		out.Deadlines = &r.deadlines
+		r.deadlines.SessionMs, r.deadlines.LeaseMs = g.Deadlines.Session, g.Deadlines.Lease
+		r.deadlines.MaxHoldMs = g.Deadlines.MaxHold
+	}
+	if len(g.Claims) == 1 {
+		r.claim.Name, r.claim.Mode = g.Claims[0].Name, modes[g.Claims[0].Mode]
+		r.claims[0] = &r.claim
+		out.Claims = r.claims[:]
+	} else {
+		out.Claims = claims(g.Claims)
+	}
+	return out
 }
 
 // grantAt shows a grant to one who reads it at cluster time now.
@@ -168,25 +192,65 @@ func cycle(steps []locktable.CycleStep) *v1.Cycle {
 
 // answer is what one command was answered, with the cluster time of the entry it travelled in.
 type answer struct {
-	locktable.Result
+	*locktable.Result
 	time locktable.Millis
 }
 
 func (a *answer) stamp() *v1.Stamp { return stamp(a.At, a.time) }
 
-func (a *answer) acquire() *v1.AcquireResponse {
-	return &v1.AcquireResponse{
-		Outcome:       outcomes[a.Outcome],
-		Grant:         grant(a.Grant),
-		Position:      uint32(a.Position),
-		Blockers:      blockers(a.Blockers),
-		BlockersTotal: uint32(a.BlockersTotal),
-		Cycle:         cycle(a.Cycle),
-		Ended:         endReasons[a.Ended],
-		Detail:        a.Detail,
-		Stamp:         a.stamp(),
-		FirstIndex:    a.First,
+// resultRoom is the memory for the results of a batch. The zero value is room for one.
+type resultRoom struct {
+	left     int // results that are still to be made
+	acquires wire.Slab[acquireResult]
+	releases wire.Slab[releaseResult]
+}
+
+// acquireResult and releaseResult are a result with what is in it.
+type acquireResult struct {
+	result   v1.OperationResult
+	choice   v1.OperationResult_Acquire
+	response v1.AcquireResponse
+	stamp    v1.Stamp
+	grant    grantRoom
+}
+
+type releaseResult struct {
+	result   v1.OperationResult
+	choice   v1.OperationResult_Release
+	response v1.ReleaseResponse
+	stamp    v1.Stamp
+}
+
+func (a *answer) setStamp(s *v1.Stamp) *v1.Stamp {
+	s.Index, s.Offset, s.TimeMs = a.At.Entry, a.At.Offset, a.time
+	return s
+}
+
+// acquire gives the result of an acquire, in which withSession names the session that it opened.
+func (a *answer) acquire(out *acquireResult, withSession bool) *v1.OperationResult {
+	r := &out.response
+	r.Outcome = outcomes[a.Outcome]
+	r.Grant = out.grant.show(&a.Grant)
+	r.Position = uint32(a.Position)
+	r.Blockers = blockers(a.Blockers)
+	r.BlockersTotal = uint32(a.BlockersTotal)
+	r.Cycle = cycle(a.Cycle)
+	r.Ended = endReasons[a.Ended]
+	r.Detail = a.Detail
+	r.Stamp = a.setStamp(&out.stamp)
+	r.FirstIndex = a.First
+	if withSession {
+		r.SessionId = uint64(a.Session)
 	}
+	out.choice.Acquire, out.result.Result = r, &out.choice
+	return &out.result
+}
+
+func (a *answer) release(out *releaseResult) *v1.OperationResult {
+	r := &out.response
+	r.Depth, r.Stamp, r.FirstIndex = a.Grant.Depth, a.setStamp(&out.stamp), a.First
+	out.choice.Release, out.result.Result = r, &out.choice
+	return &out.result
 }
 
 func (a *answer) convert() *v1.ConvertResponse {
@@ -202,10 +266,6 @@ func (a *answer) convert() *v1.ConvertResponse {
 		Stamp:         a.stamp(),
 		FirstIndex:    a.First,
 	}
-}
-
-func (a *answer) release() *v1.ReleaseResponse {
-	return &v1.ReleaseResponse{Depth: a.Grant.Depth, Stamp: a.stamp(), FirstIndex: a.First}
 }
 
 func (a *answer) renew() *v1.RenewResponse {
@@ -229,19 +289,15 @@ func (a *answer) sessionDeadlines() *v1.Deadlines {
 }
 
 // operation is the answer to one operation of a batch; an error of the catalogue if refused.
-func (a *answer) operation(command locktable.Command) *v1.OperationResult {
+func (a *answer) operation(command locktable.Command, room *resultRoom) *v1.OperationResult {
 	if a.Outcome == locktable.Refused {
 		return &v1.OperationResult{Result: &v1.OperationResult_Error{Error: refusal(command, a)}}
 	}
 	switch c := command.(type) {
 	case *locktable.Acquire:
-		response := a.acquire()
-		if c.Session == 0 {
-			response.SessionId = uint64(a.Session)
-		}
-		return &v1.OperationResult{Result: &v1.OperationResult_Acquire{Acquire: response}}
+		return a.acquire(room.acquires.One(room.left), c.Session == 0)
 	case *locktable.Release:
-		return &v1.OperationResult{Result: &v1.OperationResult_Release{Release: a.release()}}
+		return a.release(room.releases.One(room.left))
 	case *locktable.Convert:
 		return &v1.OperationResult{Result: &v1.OperationResult_Convert{Convert: a.convert()}}
 	case *locktable.Renew:

@@ -24,7 +24,7 @@ func commandsOf(call *peerv1.Call) ([]locktable.Command, *v1.Error) {
 	case *peerv1.Call_Execute:
 		return execute(c.Execute, who)
 	case *peerv1.Call_Operation:
-		return one(operation(alone, c.Operation, locktable.Caller{Principal: who}))
+		return one(operation(alone, c.Operation, locktable.Caller{Principal: who}, new(commandRoom)))
 	case *peerv1.Call_OpenSession:
 		command, err := openSession(c.OpenSession, who)
 		return one(command, err)
@@ -65,7 +65,7 @@ func (s *Services) replyTo(
 	answers := make([]answer, len(commands))
 	counts := make(tally, 0, 8)
 	for i := range commands {
-		answers[i] = answer{Result: from.Results[i], time: from.TimeOf(i)}
+		answers[i] = answer{Result: &from.Results[i], time: from.TimeOf(i)}
 		counts.count(commands[i], &answers[i])
 	}
 	counts.tell(s.Observer)
@@ -78,12 +78,14 @@ func (s *Services) replyTo(
 			Deadlines: answers[len(answers)-1].sessionDeadlines(),
 			Cluster:   cluster,
 		}
+		var room resultRoom
 		for i := range answers {
-			response.Results[i] = answers[i].operation(commands[i])
+			room.left = len(answers) - i
+			response.Results[i] = answers[i].operation(commands[i], &room)
 		}
 		return &peerv1.Reply{Reply: &peerv1.Reply_Execute{Execute: response}}
 	case *peerv1.Call_Operation:
-		result := first.operation(commands[0])
+		result := first.operation(commands[0], new(resultRoom))
 		setCluster(result, cluster)
 		return &peerv1.Reply{Reply: &peerv1.Reply_Operation{Operation: result}}
 	}

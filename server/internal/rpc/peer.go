@@ -45,7 +45,7 @@ func (s peerService) Await(ctx context.Context, r *peerv1.AwaitRequest) (*peerv1
 	case *peerv1.AwaitRequest_Convert:
 		op.Operation = &v1.Operation_Convert{Convert: call.Convert}
 	}
-	command, invalid := operation(alone, op, locktable.Caller{Principal: r.GetPrincipal()})
+	command, invalid := operation(alone, op, locktable.Caller{Principal: r.GetPrincipal()}, new(commandRoom))
 	if invalid != nil {
 		return &peerv1.AwaitResponse{Reply: &peerv1.AwaitResponse_Error{Error: invalid}}, nil
 	}

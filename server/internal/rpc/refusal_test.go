@@ -31,7 +31,7 @@ func TestRefusalsNameTheLimit(t *testing.T) {
 			"session 7 had the most grants allowed when this request was first answered, at index 12", "",
 		},
 	} {
-		got := refusal(command, &answer{Result: test.result})
+		got := refusal(command, &answer{Result: &test.result})
 		if got.GetMessage() != test.message || got.GetLimit() != test.limit {
 			t.Errorf("%+v:\n got %q, %q\nwant %q, %q", test.result, got.GetMessage(), got.GetLimit(), test.message, test.limit)
 		}

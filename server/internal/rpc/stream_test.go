@@ -13,16 +13,16 @@ import (
 	"github.com/holdfast-dev/holdfast/server/internal/watch"
 )
 
-// wire is a connection that counts.
-type wire struct {
+// line is a connection that counts.
+type line struct {
 	http.ResponseWriter
 	flushes   int
 	deadlines []time.Duration // from now, as they were set; 0 for none
 }
 
-func (w *wire) Flush() { w.flushes++ }
+func (w *line) Flush() { w.flushes++ }
 
-func (w *wire) SetWriteDeadline(at time.Time) error {
+func (w *line) SetWriteDeadline(at time.Time) error {
 	left := time.Duration(0)
 	if !at.IsZero() {
 		left = time.Until(at)
@@ -42,7 +42,7 @@ func TestStream(t *testing.T) {
 		}
 		defer from.Close()
 		s := New(Config{Observer: silent{}})
-		out := &wire{}
+		out := &line{}
 		w := &streamWriter{ResponseWriter: out}
 		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), writerKey{}, w))
 		gone := errors.New("gone")

@@ -125,10 +125,11 @@ func (p place) priority(priority int32) *v1.Error {
 
 // millis gives a duration in milliseconds, rounded up. A duration that is not given is absent.
 func (p place) millis(field string, d *durationpb.Duration, absent time.Duration) (locktable.Millis, *v1.Error) {
+	if d == nil {
+		return absent.Milliseconds(), nil
+	}
 	allowed := spans[field]
 	switch {
-	case d == nil:
-		return absent.Milliseconds(), nil
 	case d.GetNanos() <= -1e9 || d.GetNanos() >= 1e9,
 		d.GetSeconds() > 0 && d.GetNanos() < 0, d.GetSeconds() < 0 && d.GetNanos() > 0:
 		return 0, p.refuse(allowed.reason, field,
