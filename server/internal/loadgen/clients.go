@@ -18,7 +18,7 @@ import (
 
 const (
 	atOnce     = 64 // clients that are opened, filled or closed at the same time
-	closeLimit = 10 * time.Second
+	closeLimit = 30 * time.Second
 )
 
 // clients are those of a run, each with its session, and one that only looks.
@@ -135,12 +135,12 @@ func openFilesLimit() uint64 {
 	return limit.Cur
 }
 
-// close ends the sessions. What cannot be told to the service ends with its ttl.
+// close ends the sessions. What cannot be told to the service in time ends with its ttl.
 func (cs *clients) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
 	everyone := append(cs.all, cs.observer)
-	_ = each(context.Background(), len(everyone), func(_ context.Context, i int) error {
+	_ = each(ctx, len(everyone), func(ctx context.Context, i int) error {
 		_ = everyone[i].Close(ctx)
 		return nil
 	})
