@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,17 +18,24 @@ import (
 // line is a connection that counts.
 type line struct {
 	http.ResponseWriter
+	mu        sync.Mutex // of everything that the test counts
 	flushes   int
 	deadlines []time.Duration // from now, as they were set; 0 for none
 }
 
-func (w *line) Flush() { w.flushes++ }
+func (w *line) Flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushes++
+}
 
 func (w *line) SetWriteDeadline(at time.Time) error {
 	left := time.Duration(0)
 	if !at.IsZero() {
 		left = time.Until(at)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.deadlines = append(w.deadlines, left)
 	return nil
 }
@@ -47,12 +56,12 @@ func TestStream(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), writerKey{}, w))
 		gone := errors.New("gone")
 		ended := make(chan error)
-		alive, items := 0, 0
+		var alive, items atomic.Int64
 		go func() {
 			ended <- s.stream(ctx, from, streamOf{
 				open:  func(context.Context) error { return nil },
-				alive: func() error { alive++; return nil },
-				item:  func(*watch.Item) (bool, error) { items++; w.Flush(); return false, nil },
+				alive: func() error { alive.Add(1); return nil },
+				item:  func(*watch.Item) (bool, error) { items.Add(1); w.Flush(); return false, nil },
 			})
 		}()
 		index := uint64(0)
@@ -68,25 +77,27 @@ func TestStream(t *testing.T) {
 		synctest.Wait()
 		batch(3)
 		batch(1)
-		if items != 4 || out.flushes != 2 {
-			t.Errorf("%d events in %d flushes, want 4 in 2", items, out.flushes)
+		out.mu.Lock()
+		if items.Load() != 4 || out.flushes != 2 {
+			t.Errorf("%d events in %d flushes, want 4 in 2", items.Load(), out.flushes)
 		}
 		if len(out.deadlines) != 1 {
 			t.Errorf("deadlines were set within a moment: %v", out.deadlines)
 		}
+		out.mu.Unlock()
 		time.Sleep(3*aliveEvery + time.Second)
 		batch(1)
-		if alive != 3 {
-			t.Errorf("%d signs of life in 31 s", alive)
-		}
-		for _, left := range out.deadlines {
-			if left < sendTimeout-extendEvery {
-				t.Errorf("deadlines %v", out.deadlines)
-			}
+		if alive.Load() != 3 {
+			t.Errorf("%d signs of life in 31 s", alive.Load())
 		}
 		cancel(gone)
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
+		}
+		for _, left := range out.deadlines[:len(out.deadlines)-1] {
+			if left < sendTimeout-extendEvery {
+				t.Errorf("deadlines %v", out.deadlines)
+			}
 		}
 		if last := out.deadlines[len(out.deadlines)-1]; last != 0 {
 			t.Errorf("the connection was left with a deadline of %v", last)
