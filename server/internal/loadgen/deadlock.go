@@ -78,9 +78,7 @@ func runDeadlock(ctx context.Context, c Config) (*Report, error) {
 	r.Generator.measure(cpu)
 	r.fill(s.rec.totals(), w)
 	r.Deadlock = s.report(r.Seconds)
-	if err := s.ns.leftHeld(r, cs.observer); err != nil {
-		return nil, err
-	}
+	s.ns.leftHeld(r, cs.observer)
 	r.judged(bad)
 	return r, nil
 }

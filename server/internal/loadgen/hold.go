@@ -70,9 +70,7 @@ func runHold(ctx context.Context, c Config) (*Report, error) {
 	r.PerSecond, r.Interrupted = h.PerSecond, !held && c.Duration > 0
 	r.Checks.Lost = h.Lost
 	if c.AtEnd == EndRelease {
-		if err := ns.leftHeld(r, cs.observer); err != nil {
-			return nil, err
-		}
+		ns.leftHeld(r, cs.observer)
 		cs.close()
 	}
 	r.judged(bad)

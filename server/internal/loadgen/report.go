@@ -130,6 +130,17 @@ func (r *Report) fill(t totals, w *window) {
 	}
 }
 
+// failed counts a failure that came after the load.
+func (r *Report) failed(err error) {
+	r.Errors[reasonOf(err)]++
+	if r.firstError == nil {
+		r.firstError, r.FirstError = err, err.Error()
+	}
+}
+
+// clean says whether every operation came to its end.
+func (r *Report) clean() bool { return len(r.Errors) == 0 && r.Unfinished == 0 }
+
 // judged takes what the checks found.
 func (r *Report) judged(v *violations) {
 	v.mu.Lock()
