@@ -17,7 +17,7 @@ const (
 	// are in flight as a rule.
 	earlyMax = 8
 	// answerAge is how old an answer may be. Raft takes answers for signs of life.
-	answerAge = 50 * time.Millisecond
+	answerAge = 100 * time.Millisecond
 	// toldAge is for how long a follower is not told again what it knows to be committed.
 	toldAge = time.Second
 )

@@ -80,6 +80,7 @@ type Node struct {
 
 	leaderLost atomic.Pointer[time.Time] // when the leader was last lost, or the node started
 
+	reloading     sync.Mutex // held while settings of Raft are changed
 	observer      Observer
 	snapshotBytes int64
 	snapshots     snapshotTrigger
@@ -109,6 +110,7 @@ func Open(cfg Config) (*Node, error) {
 	n.running.Go(n.runProposals)
 	n.running.Go(n.runSnapshots)
 	n.running.Go(n.runSuccession)
+	n.running.Go(n.runPatience)
 	n.running.Go(n.watchEnd)
 	return n, nil
 }

@@ -71,12 +71,11 @@ func (n *Node) snapshot() error {
 	defer n.snapshots.mu.Unlock()
 	taken := n.snapshots.bytes.Load()
 	index := n.AppliedIndex()
-	reload := n.raft.ReloadableConfig()
-	reload.TrailingLogs = n.snapshots.trailing
+	trailing := n.snapshots.trailing
 	if last := n.raft.LastIndex(); last > n.snapshots.last {
-		reload.TrailingLogs = max(reload.TrailingLogs, last-n.snapshots.last)
+		trailing = max(trailing, last-n.snapshots.last)
 	}
-	if err := n.raft.ReloadConfig(reload); err != nil {
+	if err := n.reload(func(c *raft.ReloadableConfig) { c.TrailingLogs = trailing }); err != nil {
 		return err
 	}
 	err := n.raft.Snapshot().Error()
@@ -89,6 +88,15 @@ func (n *Node) snapshot() error {
 	n.snapshots.bytes.Add(-taken)
 	n.snapshots.last = index
 	return nil
+}
+
+// reload changes settings of Raft.
+func (n *Node) reload(change func(*raft.ReloadableConfig)) error {
+	n.reloading.Lock()
+	defer n.reloading.Unlock()
+	c := n.raft.ReloadableConfig()
+	change(&c)
+	return n.raft.ReloadConfig(c)
 }
 
 // SnapshotPause is the longest time for which a snapshot has kept entries from being applied since the

@@ -171,3 +171,51 @@ func (t *transport) standForElection(self raft.ServerID) error {
 	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(self), Addr: []byte(own)}
 	return t.TimeoutNow(self, own, &raft.TimeoutNowRequest{RPCHeader: header}, &raft.TimeoutNowResponse{})
 }
+
+// runPatience makes Raft look at its clock when a follower has heard nothing for too long. By itself
+// Raft looks every one to two timeouts, whenever that was; and since nobody votes while it knows a
+// leader, the follower that looks last decides how long the cluster goes without one.
+func (n *Node) runPatience() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			timer.Reset(n.patience())
+		case <-n.stopped:
+			return
+		}
+	}
+}
+
+// patience is how long the leader may still be silent. If none is left, Raft is made to look.
+func (n *Node) patience() time.Duration {
+	limit := n.timing.Heartbeat + n.timing.Heartbeat/4
+	leader, _ := n.Leader()
+	if leader == "" || n.raft.State() != raft.Follower {
+		return limit
+	}
+	turn, _ := n.turnAfter(leader) // so that two do not look at the same moment
+	left := limit + time.Duration(turn)*n.timing.Heartbeat/8 - time.Since(n.raft.LastContact())
+	if left > 0 {
+		return left
+	}
+	if err := n.look(); err != nil {
+		n.log.Warn("cannot make Raft look at its clock", "error", err)
+	}
+	return limit
+}
+
+// look makes Raft compare now what it has heard last with its timeout: it does when that has become
+// shorter.
+func (n *Node) look() error {
+	for _, longer := range []time.Duration{time.Microsecond, 0} {
+		err := n.reload(func(c *raft.ReloadableConfig) {
+			c.HeartbeatTimeout, c.ElectionTimeout = n.timing.Heartbeat+longer, n.timing.Election+longer
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

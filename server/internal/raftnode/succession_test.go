@@ -146,3 +146,27 @@ func TestVotersTakeTurns(t *testing.T) {
 		}
 	}
 }
+
+// Raft looks at its clock at moments of its own. A follower of a silent leader looks when its patience
+// ends.
+func TestFollowersOfASilentLeaderLookAtTheClock(t *testing.T) {
+	members, _ := slowCluster(t)
+	limit := slow.Heartbeat + slow.Heartbeat/4
+	for i, m := range members {
+		at := m.patience()
+		if i > 0 && (at <= 0 || at > limit+slow.Heartbeat/8) {
+			t.Errorf("the patience of a follower ends in %v", at)
+		}
+		before := m.raft.ReloadableConfig()
+		if err := m.look(); err != nil {
+			t.Error(err)
+		}
+		if after := m.raft.ReloadableConfig(); after != before {
+			t.Errorf("settings %+v became %+v", before, after)
+		}
+	}
+	term := members[0].Term()
+	if err := members[0].propose(2); err != nil || members[0].Term() != term {
+		t.Errorf("a look at the clock has made an election: term %d instead of %d, %v", members[0].Term(), term, err)
+	}
+}

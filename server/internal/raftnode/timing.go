@@ -8,8 +8,8 @@ import (
 
 // Timing of a node. All nodes of a cluster have the same.
 type Timing struct {
-	// Heartbeat: a follower that has heard nothing for so long looks for a new leader, after one to
-	// three times this.
+	// Heartbeat: a follower that has heard nothing for so long looks for a new leader, at the latest
+	// after one and a half times this. A leader whose process has ended is replaced at once.
 	Heartbeat time.Duration
 	// Election is how long a candidate waits for votes; not less than Heartbeat.
 	Election time.Duration
@@ -26,9 +26,9 @@ type Timing struct {
 
 // LAN is the timing for nodes within a few milliseconds of each other.
 var LAN = Timing{
-	Heartbeat: 250 * time.Millisecond,
-	Election:  250 * time.Millisecond,
-	Lease:     200 * time.Millisecond,
+	Heartbeat: 400 * time.Millisecond,
+	Election:  400 * time.Millisecond,
+	Lease:     400 * time.Millisecond,
 	Commit:    15 * time.Millisecond,
 	Propose:   2 * time.Second,
 	DiskSlow:  2 * time.Second,

@@ -11,9 +11,9 @@ import (
 // These are the settings of server/internal/raftnode, which cannot be imported from here. A test
 // compares them with its source: timing.go, logstore.go and transport.go.
 const (
-	heartbeat        = 250 * time.Millisecond
-	election         = 250 * time.Millisecond
-	lease            = 200 * time.Millisecond
+	heartbeat        = 400 * time.Millisecond
+	election         = 400 * time.Millisecond
+	lease            = 400 * time.Millisecond
 	commit           = 15 * time.Millisecond
 	appendMax        = 64
 	logCacheEntries  = 128

@@ -20,7 +20,7 @@ func TestSettingsAreThoseOfTheProduct(t *testing.T) {
 		source.WriteString(space.ReplaceAllString(string(text), " "))
 	}
 	for _, line := range []string{
-		"Heartbeat: 250 * time.Millisecond,", "Election: 250 * time.Millisecond,", "Lease: 200 * time.Millisecond,",
+		"Heartbeat: 400 * time.Millisecond,", "Election: 400 * time.Millisecond,", "Lease: 400 * time.Millisecond,",
 		"Commit: 15 * time.Millisecond,", "appendMax = 64", "logCacheEntries = 128", "c.MaxAppendEntries = appendMax",
 		"c.BatchApplyCh = false", "transportTimeout = 2 * time.Second", "transportPool = 3", "MaxRPCsInFlight: 1,",
 		"boltInitialMmap = 256 << 20", "NoFreelistSync: true,", "FreelistType: bbolt.FreelistMapType,",
