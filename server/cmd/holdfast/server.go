@@ -46,6 +46,9 @@ A node listens on three ports: P for clients (Connect, gRPC and gRPC-Web), P+1 f
 the other nodes, and P+2 for health (/healthz, /readyz), /metrics and profiles. There
 is no TLS and no authentication yet: keep the ports in a network that you trust.
 
+A node takes about 100 MiB of memory beyond what it holds, so that it rarely has to
+collect garbage; GOGC and GOMEMLIMIT in the environment set another rule.
+
 On SIGTERM or SIGINT it hands leadership over, ends the calls that wait with a word
 to their callers, and stops. A second signal stops it at once.`,
 		Example: `  holdfast server --dir /var/lib/holdfast --bootstrap
