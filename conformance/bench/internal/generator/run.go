@@ -22,7 +22,7 @@ type Generator struct {
 }
 
 // stopLimit is how long a generator may take to end what is under way.
-const stopLimit = 60 * time.Second
+const stopLimit = 2 * time.Minute
 
 // Load is a generator at work.
 type Load struct {
@@ -105,13 +105,13 @@ func (l *Load) Report(ctx context.Context) (*Report, error) {
 			l.Process.Stop(time.Second)
 			return nil, err
 		}
+		if isEvent(line) {
+			continue
+		}
 		r := &Report{}
 		if err := json.Unmarshal(line, r); err != nil {
 			l.Process.Stop(time.Second)
 			return nil, fmt.Errorf("report of the generator: %w", err)
-		}
-		if r.Scenario == "" {
-			continue // an event
 		}
 		select {
 		case <-l.Process.Exited():
@@ -125,12 +125,20 @@ func (l *Load) Report(ctx context.Context) (*Report, error) {
 	}
 }
 
+// isEvent tells lines of events, whose fields have names of the report, too.
+func isEvent(line []byte) bool {
+	var e struct {
+		Event string `json:"event"`
+	}
+	return json.Unmarshal(line, &e) == nil && e.Event != ""
+}
+
 // Stop ends the measurement now and gives the report.
 func (l *Load) Stop(ctx context.Context) (*Report, error) {
 	if err := syscall.Kill(l.Process.PID(), syscall.SIGINT); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	ctx, cancel := context.WithTimeoutCause(ctx, stopLimit, fmt.Errorf("the generator does not end within %v", stopLimit))
 	defer cancel()
 	return l.Report(ctx)
 }

@@ -70,8 +70,6 @@ func failOver() Scenario {
 		}}
 }
 
-func (s *stage) count(n int) int { return max(2, int(float64(n)*min(1, s.Scale))) }
-
 // transferAll hands leadership over again and again, and tells when.
 func (s *stage) transferAll(ctx context.Context, c *cluster.Cluster) ([]time.Time, error) {
 	var at []time.Time

@@ -160,6 +160,9 @@ func (s *stage) time(d time.Duration) time.Duration {
 	return max(time.Duration(float64(d)*s.Scale), min(d, time.Second)).Round(100 * time.Millisecond)
 }
 
+// count makes numbers of things smaller, too, where the times are shortened.
+func (s *stage) count(n int) int { return max(2, int(float64(n)*min(1, s.Scale))) }
+
 // quickOr is a duration, or another in a quick run.
 func (s *stage) quickOr(quick, d time.Duration) time.Duration {
 	if s.Quick {
