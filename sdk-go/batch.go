@@ -11,14 +11,17 @@ import (
 )
 
 const (
-	inFlightMost   = 2   // batches of one session at a time
+	inFlightMost   = 2  // batches of one session at a time
+	besideLeast    = 32 // operations that a second batch is worth its call for
+	lateAtLeast    = time.Millisecond
 	windowIDs      = 512 // no id so far above the oldest one without an answer (HF-7.2)
 	batchMost      = 1024
 	batchBytesMost = 200 << 10 // below the 256 KiB that the server takes
 )
 
-// batcher collects operations and sends what has come together whenever one of two batches comes
-// back: a lone operation never waits for company (HF-11.6).
+// batcher collects operations and sends what has come together. While nothing is in flight an operation
+// goes at once. A second batch goes beside the first if there is enough for it or the first is late;
+// otherwise what comes meanwhile goes when the first comes back (HF-11.6).
 type batcher struct {
 	again      []*op // what was sent before, and cancels: these go first
 	fresh      []*op // what has no id yet
@@ -26,6 +29,9 @@ type batcher struct {
 	gathering  bool // a sender is about to take what is there
 	paused     bool // until the timer of a failed batch fires
 	failures   int
+	sentTicks  time.Duration // when the last batch was sent
+	hurry      *time.Timer   // looks whether it is late
+	hurrying   bool
 	lastID     uint64
 	waits      map[uint64]*op // those answered QUEUED and nothing else yet
 	unanswered opList
@@ -104,33 +110,81 @@ func (s *session) enqueueLocked(o *op) {
 // pumpLocked starts a sender if there is something to send and room for it. One at a time begins: it
 // takes all there is, and if that is too much it starts the other one.
 func (s *session) pumpLocked() {
-	if s.inFlight < inFlightMost && !s.gathering && !s.paused && s.ended == nil &&
-		(len(s.again) > 0 || len(s.fresh) > 0 && s.mayNumberLocked()) {
-		s.inFlight++
-		s.gathering = true
-		s.c.wg.Go(s.sender)
+	waiting := len(s.again) + len(s.fresh)
+	switch {
+	case waiting == 0, s.inFlight == inFlightMost, s.gathering, s.paused, s.ended != nil:
+	case len(s.again) == 0 && !s.mayNumberLocked():
+	case s.inFlight > 0 && waiting < besideLeast:
+		s.hurryLocked()
+	default:
+		s.startLocked()
 	}
 }
 
-// sender sends batches as long as there is something to send. It lets those speak first who are
-// ready to: callers whom the last batch has woken, or others who began together with its own.
+func (s *session) startLocked() {
+	s.inFlight++
+	s.gathering = true
+	s.c.wg.Go(s.sender)
+}
+
+// hurryLocked sees to it that what is too little for a batch of its own goes all the same if the batch
+// in flight is late.
+func (s *session) hurryLocked() {
+	switch {
+	case s.hurrying:
+		return
+	case s.hurry == nil:
+		s.hurry = time.AfterFunc(s.untilLateLocked(), s.late)
+	default:
+		s.hurry.Reset(s.untilLateLocked())
+	}
+	s.hurrying = true
+}
+
+// late starts the second sender if the first one's batch is late and something waits.
+func (s *session) late() {
+	s.lock()
+	defer s.unlock()
+	s.hurrying = false
+	if s.inFlight != 1 || len(s.again)+len(s.fresh) == 0 || s.gathering || s.paused || s.ended != nil {
+		return
+	}
+	if s.untilLateLocked() > 0 {
+		s.hurryLocked()
+		return
+	}
+	s.startLocked()
+}
+
+// untilLateLocked is how long until the batch that was sent last has been away for twice the usual time.
+func (s *session) untilLateLocked() time.Duration {
+	return s.sentTicks + max(lateAtLeast, 2*s.trip) - s.ticks()
+}
+
+// sender sends batches as long as there is something to send. Before the next one it lets those speak who
+// are ready to: the callers whom the last one has woken, or others who began together with its own. It
+// goes on beside another batch only with enough for one.
 func (s *session) sender() {
 	f := frames.Get().(*frame)
 	defer frames.Put(f)
-	for {
+	for first := true; ; first = false {
 		runtime.Gosched()
 		s.lock()
 		s.gathering = false
 		var batch []*op
-		if !s.paused && s.ended == nil {
+		switch {
+		case s.paused, s.ended != nil:
+		case first, s.inFlight == 1, len(s.again)+len(s.fresh) >= besideLeast:
 			batch = s.takeLocked(f.ops[:0])
 		}
 		if len(batch) == 0 {
 			s.inFlight--
+			s.pumpLocked()
 			s.unlock()
 			return
 		}
 		acked := s.ackedLocked()
+		s.sentTicks = s.ticks()
 		s.pumpLocked()
 		s.unlock()
 		s.send(f, batch, acked)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -72,5 +73,55 @@ func TestBadRequestFailsAlone(t *testing.T) {
 		if errors.As(errs[13], &e); e.Field != "claims[0].name" {
 			t.Errorf("field %q", e.Field)
 		}
+	})
+}
+
+// A second batch goes beside the first if there is enough for it, or if the first is late; what is too
+// little goes when the first comes back (HF-11.6).
+func TestSecondBatch(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, c *Client) {
+		trip := 10 * time.Millisecond
+		f.on(func(k call) fault { return fault{after: trip} })
+		for range 40 { // for the client to learn how long a batch is away
+			_ = must[*Handle](t)(c.Lock("a").Acquire(t.Context())).Release(t.Context())
+		}
+		start, first := time.Now(), f.count("Execute")+1
+		var wg sync.WaitGroup
+		acquire := func(n int) time.Duration {
+			wg.Go(func() {
+				if _, err := c.Lock(name(n)).Acquire(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+			return time.Since(start)
+		}
+		acquire(0)
+		time.Sleep(trip / 2)
+		for i := range besideLeast - 1 {
+			acquire(1 + i)
+		}
+		if n := f.count("Execute"); n != first {
+			t.Errorf("%d calls for less than %d operations", n-first, besideLeast)
+		}
+		acquire(besideLeast)
+		if n := f.count("Execute"); n != first+1 {
+			t.Errorf("%d calls for %d operations", n-first, besideLeast)
+		}
+		wg.Wait()
+		if took := time.Since(start); took != trip*3/2 {
+			t.Errorf("took %v", took)
+		}
+
+		stuck := f.count("Execute") + 1
+		f.on(func(k call) fault { return fault{hang: k.method == "Execute" && k.n == stuck, after: trip} })
+		go func() { _, _ = c.Lock("stuck").Acquire(t.Context()) }()
+		synctest.Wait()
+		start = time.Now()
+		h := must[*Handle](t)(c.Lock("b").Acquire(t.Context()))
+		if took := time.Since(start); took < 2*trip || took > 4*trip {
+			t.Errorf("beside a batch that is late an acquire took %v", took)
+		}
+		_ = h.Release(t.Context())
 	})
 }
