@@ -86,7 +86,7 @@ func tableBenchmarks() Scenario {
 				return err
 			}
 			if s.Quick {
-				return t.apply(limited)
+				return t.failed(t.apply(limited), whatHeld, whatApply, whatAllocs)
 			}
 			// A benchmark that is missing does not take the others with it.
 			return errors.Join(t.failed(t.apply(limited), whatHeld, whatApply, whatAllocs), t.failed(t.memory(limited), whatClaim),

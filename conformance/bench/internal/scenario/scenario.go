@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/conformance/bench/internal/bare"
@@ -91,11 +92,12 @@ func Measure(ctx context.Context, config Config, sc Scenario) error {
 	part := results.Part{Name: sc.Name, Seconds: time.Since(began).Seconds()}
 	why := "the scenario did not get so far"
 	if err != nil {
-		part.Error, why = err.Error(), err.Error()
+		part.Error = err.Error()
+		why, _, _ = strings.Cut(part.Error, "\n")
 		s.Say("   failed: %v", err)
 	}
 	for _, t := range sc.Targets {
-		if !s.done[t.What] && (!config.Quick || err != nil) {
+		if !s.done[t.What] && (!config.Quick || len(s.done) == 0) {
 			s.add(t.Unmeasured(why))
 		}
 	}
