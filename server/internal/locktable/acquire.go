@@ -1,5 +1,7 @@
 package locktable
 
+import "strings"
+
 // implicitRequest is the request id of an acquire in the session that it opened (HF-4.12).
 const implicitRequest = 1
 
@@ -13,7 +15,7 @@ func (t *Table) acquire(c *Acquire) {
 	if s == nil {
 		return
 	}
-	digest := digestOf(c)
+	digest := t.digestOf(c)
 	if t.seen(s, &c.Caller, digest, waitAnswer) {
 		return
 	}
@@ -23,7 +25,7 @@ func (t *Table) acquire(c *Acquire) {
 // acquireAlone opens an implicit session for an acquire, or finds it by its nonce (HF-4.12).
 func (t *Table) acquireAlone(c *Acquire) {
 	key := nonceKey{acquire: true, principal: c.Principal, namespace: c.Namespace, nonce: c.Nonce}
-	digest := digestOf(c)
+	digest := t.digestOf(c)
 	if n := t.nonces[key]; c.Nonce != "" && n != nil {
 		t.acquireAgain(n, digest)
 		return
@@ -63,7 +65,7 @@ func (t *Table) acquireAgain(n *nonce, digest uint64) {
 		t.refuse(RequestIDReused)
 		return
 	}
-	if a := s.answers[implicitRequest]; a != nil {
+	if a := t.answer(s, implicitRequest); a != nil {
 		t.replay(a)
 		return
 	}
@@ -84,21 +86,26 @@ func (t *Table) arrive(s *session, c *Acquire, digest uint64) {
 	sp := s.space
 	named := sortClaims(c.Claims)
 	claims := t.expand(named)
+	at := sp.findAll(claims)
 	o := s.owner(c.Owner)
 	defer o.leave()
 
-	if g := sp.covering(o, claims); g != nil {
+	if g := sp.covering(o, claims, at); g != nil {
 		t.arriveCovered(s, c, g, digest)
 		return
 	}
-	if limit := t.g.limits.GrantsPerSession; uint32(s.grants.size+s.acquiring) >= limit {
+	if limit := t.g.limits.GrantsPerSession; s.grants.size+uint32(s.acquiring) >= limit {
 		t.refuse(QuotaExceeded)
 		t.result.Limit = limit
 		t.keep(s, &c.Caller, digest, waitAnswer)
 		return
 	}
-	if sp.isFree(o, claims) {
-		t.grantAtOnce(s, c, o, named, claims, digest)
+	what := terms{
+		owner: o, named: named, expanded: claims, at: at,
+		lease: c.Lease, maxHold: c.MaxHold, lockDelay: c.LockDelay, metadata: c.Metadata,
+	}
+	if isFree(o, claims, at) {
+		t.grantAtOnce(s, c, &what, digest)
 		if len(o.requests) > 0 {
 			sp.touch(o)
 		}
@@ -107,20 +114,23 @@ func (t *Table) arrive(s *session, c *Acquire, digest uint64) {
 	}
 	r := &request{
 		arrival: t.at, arrivedAt: t.g.time, session: s, id: c.Request, digest: digest,
-		ownerKey: c.Owner, named: named, until: t.g.time + c.WaitLimit, priority: c.Priority,
+		ownerKey: o.key, named: ownClaims(named), until: t.g.time + c.WaitLimit, priority: c.Priority,
 		lease: c.Lease, maxHold: c.MaxHold, lockDelay: c.LockDelay, onDeadlock: c.OnDeadlock,
-		noReentry: c.NoReentry, metadata: c.Metadata, space: sp, owner: o,
+		noReentry: c.NoReentry, metadata: strings.Clone(c.Metadata), space: sp, owner: o,
 	}
 	r.conversion = sp.isPureConversion(o, named)
 	r.setPlaces(claims)
-	t.request(r, c.WaitLimit, func() { t.grantAtOnce(s, c, o, named, claims, digest) })
+	t.request(r, c.WaitLimit, func() {
+		what.at = sp.findAll(claims)
+		t.grantAtOnce(s, c, &what, digest)
+	})
 }
 
 // isFree tells whether an acquire finds nothing in its way and nobody waiting where it goes. Then it
 // needs no place in the order to be judged there: it is grantable and passes nobody (HF-4.3, HF-4.6).
-func (sp *space) isFree(o *owner, claims []Claim) bool {
-	for _, c := range claims {
-		l := sp.locks[c.Name]
+func isFree(o *owner, claims []Claim, at []*lock) bool {
+	for i, c := range claims {
+		l := at[i]
 		if l != nil && (l.queued > 0 || !l.coverOf(o).Covers(c.Mode) && l.isShut(o, c.Mode)) {
 			return false
 		}
@@ -129,17 +139,14 @@ func (sp *space) isFree(o *owner, claims []Claim) bool {
 }
 
 // grantAtOnce answers an acquire with its grant.
-func (t *Table) grantAtOnce(s *session, c *Acquire, o *owner, named, claims []Claim, digest uint64) {
-	g := t.newGrant(&terms{
-		session: s, owner: o, named: named, expanded: claims,
-		lease: c.Lease, maxHold: c.MaxHold, lockDelay: c.LockDelay, metadata: c.Metadata,
-	})
+func (t *Table) grantAtOnce(s *session, c *Acquire, what *terms, digest uint64) {
+	g := t.newGrant(what)
 	t.started(s, c.Request)
 	t.granted(g)
 	t.keep(s, &c.Caller, digest, waitAnswer)
 	t.emit(Event{
-		Kind: EventGranted, Namespace: s.namespace, Session: s.id, Owner: o.key, Request: c.Request,
-		Claims: named, Grant: g.info(),
+		Kind: EventGranted, Namespace: s.namespace, Session: s.id, Owner: g.owner.key, Request: c.Request,
+		Claims: t.result.Grant.Claims, Grant: t.result.Grant,
 	})
 }
 
@@ -151,8 +158,8 @@ func (t *Table) arriveCovered(s *session, c *Acquire, g *grant, digest uint64) {
 		t.reenter(g, c.Lease)
 		t.granted(g)
 		t.emit(Event{
-			Kind: EventGranted, Namespace: s.namespace, Session: s.id, Owner: g.ownerKey, Request: c.Request,
-			Claims: sortClaims(c.Claims), Grant: g.info(),
+			Kind: EventGranted, Namespace: s.namespace, Session: s.id, Owner: g.owner.key, Request: c.Request,
+			Claims: ownClaims(sortClaims(c.Claims)), Grant: t.result.Grant,
 		})
 	}
 	t.keep(s, &c.Caller, digest, waitAnswer)
@@ -170,8 +177,8 @@ func (t *Table) started(s *session, request uint64) {
 
 func (t *Table) granted(g *grant) {
 	t.result.Outcome = Granted
-	t.result.Grant = g.info()
-	t.sessionIs(g.session)
+	t.result.Grant = t.info(g)
+	t.sessionIs(g.session())
 }
 
 // heldBy is the answer to an acquire that its owner's own grant forbids.
@@ -181,7 +188,7 @@ func (t *Table) heldBy(g *grant, named []Claim) {
 	for _, c := range named[:min(len(named), blockersShown)] {
 		t.result.Blockers = append(t.result.Blockers, Blocker{
 			Kind: Holder, Name: c.Name, Mode: g.modeOn(c.Name),
-			Session: g.session.id, Owner: g.ownerKey, Grant: g.id,
+			Session: g.session().id, Owner: g.owner.key, Grant: g.id,
 		})
 	}
 }
@@ -189,7 +196,7 @@ func (t *Table) heldBy(g *grant, named []Claim) {
 // isPureConversion tells whether every named claim strengthens a name that the owner holds (HF-4.4).
 func (sp *space) isPureConversion(o *owner, named []Claim) bool {
 	for _, c := range named {
-		l := sp.locks[c.Name]
+		l := sp.find(c.Name)
 		if l == nil {
 			return false
 		}
@@ -200,10 +207,21 @@ func (sp *space) isPureConversion(o *owner, named []Claim) bool {
 	return true
 }
 
+// ownClaims gives claims with names of their own: those of a command belong to its entry.
+func ownClaims(claims []Claim) []Claim {
+	own := make([]Claim, len(claims))
+	for i, c := range claims {
+		own[i] = Claim{strings.Clone(c.Name), c.Mode}
+	}
+	return own
+}
+
 func (r *request) setPlaces(claims []Claim) {
 	r.places = make([]place, len(claims))
 	for i, c := range claims {
-		r.places[i] = place{request: r, lock: r.space.lock(c.Name), mode: c.Mode}
+		l := r.space.lock(c.Name)
+		l.gather()
+		r.places[i] = place{request: r, lock: l, mode: c.Mode}
 	}
 }
 
@@ -254,7 +272,7 @@ func (t *Table) wait(r *request) {
 	t.attachWait(r)
 	t.es.add(r)
 	if r.grant != nil {
-		r.grant.convert = r
+		r.grant.own().convert = r
 	}
 	t.emit(Event{
 		Kind: EventQueued, Namespace: r.space.name, Session: r.session.id, Owner: r.ownerKey, Request: r.id,

@@ -57,7 +57,7 @@ func (t *Table) pass(d *timer) {
 			why = MaxHoldPassed
 		}
 		t.deadlines.remove(d)
-		if g := t.grants[GrantID(d.id.Entry)]; !g.isEnding() {
+		if g := t.grant(GrantID(d.id.Entry)); !g.isEnding() {
 			t.condemn(g, why, "")
 		}
 	case ghostTimer:
@@ -76,7 +76,7 @@ func (t *Table) pass(d *timer) {
 // condemn decides the end of a grant; it comes from the backlog.
 func (t *Table) condemn(g *grant, why EndReason, detail string) {
 	t.setEnding(g, why, detail)
-	t.putOff(&backlogItem{kind: endGrant, grant: g.id, g: g})
+	t.putOff(&backlogItem{kind: endGrant, grant: g.id})
 }
 
 // putOff puts an end behind all that are waiting.
@@ -145,7 +145,7 @@ func (t *Table) isVoid(it *backlogItem) bool {
 	case endWait:
 		return it.r.gone
 	case endGrant:
-		return it.g.ended != NotEnded
+		return t.grant(it.grant) == nil
 	case endGhost:
 		return it.h.gone
 	default:
@@ -167,7 +167,7 @@ func (t *Table) carryOut(it *backlogItem) *space {
 		case s.waits.size > 0:
 			t.conclude(s.waits.first)
 		default:
-			t.endGrant(s.grants.first, s.ended, s.detail)
+			t.endGrant(t.es.grants.at(s.grants.first), s.ended, s.detail)
 		}
 		return s.space
 	case endWait:
@@ -176,8 +176,10 @@ func (t *Table) carryOut(it *backlogItem) *space {
 		return it.r.space
 	case endGrant:
 		t.budget--
-		t.endGrant(it.g, it.g.ending, it.g.detail)
-		return it.g.session.space
+		g := t.grant(it.grant)
+		sp := g.session().space
+		t.endGrant(g, g.ending, g.detail)
+		return sp
 	case endGhost:
 		t.budget--
 		t.dropGhost(it.h)
@@ -292,8 +294,8 @@ func (t *Table) sessionOf(c *Caller, id GrantID) *session {
 	if c.Session != 0 {
 		return t.sessions[c.Session]
 	}
-	if g := t.grants[id]; g != nil && g.session.implicit {
-		return g.session
+	if g := t.grant(id); g != nil && g.session().implicit {
+		return g.session()
 	}
 	return nil
 }
@@ -305,11 +307,11 @@ func (t *Table) renewEarly(c *Renew) {
 		return
 	}
 	if id := c.Request; id != 0 {
-		if id <= max(s.floor, c.Acked) || s.answers[id] != nil || s.waiting[id] != nil {
+		if id <= max(s.floor, c.Acked) || t.answer(s, id) != nil || s.waiting[id] != nil {
 			return
 		}
 	}
-	if g := t.grants[c.Grant]; g != nil && g.session == s && !g.isEnding() {
+	if g := t.grant(c.Grant); g != nil && g.session() == s && !g.isEnding() {
 		t.renewLease(g)
 	}
 }

@@ -23,7 +23,14 @@ func (t *Table) Check() error {
 // checkHash: the hash that is kept up to date is the hash of all entities (HF-10.5).
 func (t *Table) checkHash() error {
 	sum, n := uint64(0), 0
-	for e := t.es.first; e != nil; e = e.node().next {
+	for p := (entityPlace{}); ; {
+		e, more := t.es.next(&p)
+		if !more {
+			break
+		}
+		if e == nil {
+			continue
+		}
 		sum += xxhash.Sum64(e.encode(nil))
 		n++
 		if e.node().gone || !e.node().member {
@@ -41,7 +48,7 @@ func (t *Table) checkHash() error {
 
 // checkSessions: what lives has a deadline ahead; kept answers and floor fit (HF-2.3, HF-7.2).
 func (t *Table) checkSessions() error {
-	live := map[string]uint32{}
+	live, kept := map[string]uint32{}, uint32(0)
 	for _, s := range t.sessionsByID() {
 		if s.id > t.g.lastSession {
 			return fmt.Errorf("session %d was never given", s.id)
@@ -52,22 +59,18 @@ func (t *Table) checkSessions() error {
 				return fmt.Errorf("session %d lives past its deadline %d, T is %d", s.id, s.deadline, t.g.time)
 			}
 		}
-		if len(s.kept) > t.tuning.KeptAnswers || len(s.kept) != len(s.answers) {
-			return fmt.Errorf("session %d keeps %d answers, %d by id", s.id, len(s.kept), len(s.answers))
+		if err := t.checkAnswers(s); err != nil {
+			return fmt.Errorf("session %d: %w", s.id, err)
 		}
-		for i, a := range s.kept {
-			if i > 0 && a.completed <= s.kept[i-1].completed {
-				return fmt.Errorf("session %d: answers out of order", s.id)
-			}
-			if s.answers[a.request] != a || s.waiting[a.request] != nil {
-				return fmt.Errorf("session %d: answer %d", s.id, a.request)
+		kept += s.kept.size
+		for o := range s.owners.each() {
+			if o.stakes == 0 && len(o.requests) == 0 || s.owners.find(o.key) != o {
+				return fmt.Errorf("owner %s has nothing and is kept", who(s.id, o.key))
 			}
 		}
-		for key, o := range s.owners {
-			if o.stakes == 0 && len(o.requests) == 0 || o.key != key {
-				return fmt.Errorf("owner %s has nothing and is kept", who(s.id, key))
-			}
-		}
+	}
+	if t.answerIndex.len() != int(kept) || t.es.answers.inUse() != int(kept) {
+		return fmt.Errorf("%d answers, %d found by id, %d in their slab", kept, t.answerIndex.len(), t.es.answers.inUse())
 	}
 	for principal, n := range t.principals {
 		if live[principal] != n {
@@ -77,33 +80,71 @@ func (t *Table) checkSessions() error {
 	return nil
 }
 
+// checkAnswers: kept answers are in order of completion and found by their ids (HF-7.2).
+func (t *Table) checkAnswers(s *session) error {
+	if int(s.kept.size) > t.tuning.KeptAnswers {
+		return fmt.Errorf("%d answers are kept", s.kept.size)
+	}
+	n, last := uint32(0), uint64(0)
+	for a := range t.eachAnswer(s) {
+		switch {
+		case n > 0 && a.completed <= last:
+			return fmt.Errorf("answers out of order")
+		case t.answer(s, a.request) != a || s.waiting[a.request] != nil || a.session != s || a.request < s.lowest:
+			return fmt.Errorf("answer %d", a.request)
+		case a.grant != 0 && t.es.grants.at(a.grant).id != a.grantID:
+			return fmt.Errorf("answer %d tells of another grant", a.request)
+		}
+		n, last = n+1, a.completed
+	}
+	if n != s.kept.size {
+		return fmt.Errorf("%d answers, %d are counted", n, s.kept.size)
+	}
+	return nil
+}
+
 // checkGrants: tokens were given, claims are sorted, each hold is what the named claims imply, and
 // nothing lives past its deadline but what is ending (HF-3.3, HF-5.1, HF-6.1).
 func (t *Table) checkGrants() error {
-	tokens := map[Token]bool{}
-	for _, g := range t.grantsByID() {
+	if noTerms != (grantTerms{}) {
+		return fmt.Errorf("the terms that grants share are %v", noTerms)
+	}
+	tokens, holds := map[Token]bool{}, 0
+	all := t.grantsByID()
+	if t.grantIndex.len() != len(all) || t.live != len(all) {
+		return fmt.Errorf("%d grants, %d found by id, %d counted", len(all), t.grantIndex.len(), t.live)
+	}
+	for _, g := range all {
+		token := g.token()
 		switch {
-		case tokens[g.token]:
-			return fmt.Errorf("token %d twice", g.token)
-		case GrantID(g.token) < g.id || uint64(g.token)&(1<<counterBits-1) > t.g.counter:
-			return fmt.Errorf("grant %d has token %d", g.id, g.token)
+		case t.grant(g.id) != g:
+			return fmt.Errorf("grant %d is not found", g.id)
+		case tokens[token]:
+			return fmt.Errorf("token %d twice", token)
+		case GrantID(token) < g.id || uint64(token)&(1<<counterBits-1) > t.g.counter:
+			return fmt.Errorf("grant %d has token %d", g.id, token)
 		case g.depth < 1 || g.ended != NotEnded:
 			return fmt.Errorf("grant %d has depth %d, ended %d", g.id, g.depth, g.ended)
 		case !g.isEnding() && (g.leaseEnd != 0 && g.leaseEnd <= t.g.time || g.maxHold != 0 && g.maxHold <= t.g.time):
 			return fmt.Errorf("grant %d lives past its deadline", g.id)
-		case g.ending != NotEnded && !t.isPutOff(endGrant, g.id) && g.session.alive():
+		case g.ending != NotEnded && !t.isPutOff(endGrant, g.id) && g.session().alive():
 			return fmt.Errorf("grant %d is ending and not in the backlog", g.id)
 		}
-		tokens[g.token] = true
+		tokens[token] = true
 		var held []Claim
-		for i := range g.holds {
-			if h := &g.holds[i]; h.stake != nil {
-				held = append(held, Claim{h.stake.lock.name, h.mode})
+		for h := range g.eachHold() {
+			held = append(held, Claim{t.lockOf(h).name, h.mode})
+			if t.grantOf(h) != g {
+				return fmt.Errorf("grant %d has a hold of another", g.id)
 			}
 		}
-		if want := expand(nil, g.named); !slices.Equal(held, want) {
+		if want := expand(nil, g.named(nil)); !slices.Equal(held, want) {
 			return fmt.Errorf("grant %d holds %v, its claims come to %v", g.id, held, want)
 		}
+		holds += len(held)
+	}
+	if t.holds.inUse() != holds {
+		return fmt.Errorf("%d holds, %d in their slab", holds, t.holds.inUse())
 	}
 	return nil
 }
@@ -120,50 +161,76 @@ func (t *Table) isPutOff(kind backlogKind, id GrantID) bool {
 // checkLocks: counts and joins are those of what stands on the name, and holders are compatible
 // (HF-3.1, HF-3.2).
 func (t *Table) checkLocks() error {
+	if c := &noCrowd; c.queued != 0 || c.first != nil || c.ghosts != nil || c.isDirty || c.lock != nil ||
+		c.owners != (modeCounts{}) || c.held != (modeCounts{}) || c.waiting != (modeCounts{}) {
+		return fmt.Errorf("the crowd that locks share is %v", noCrowd)
+	}
+	locks, stances := 0, 0
 	for _, sp := range t.spacesByName() {
-		if len(sp.locks) != sp.sorted.tree.Len() {
-			return fmt.Errorf("%d locks, %d sorted", len(sp.locks), sp.sorted.tree.Len())
-		}
-		for name, l := range sp.locks {
-			if l.holds.first == nil && l.queued == 0 && len(l.ghosts) == 0 {
-				return fmt.Errorf("lock %s is empty and kept", name)
+		locks += sp.sorted.tree.Len()
+		var err error
+		sp.sorted.tree.Scan(func(l *lock) bool {
+			var n int
+			switch {
+			case sp.find(l.name) != l || l.space != sp || t.locks.at(l.self) != l:
+				err = fmt.Errorf("lock %s is not found", l.name)
+			case l.holds.first == 0 && l.queued == 0 && len(l.ghosts) == 0:
+				err = fmt.Errorf("lock %s is empty and kept", l.name)
+			default:
+				if n, err = l.check(); err != nil {
+					err = fmt.Errorf("lock %s: %w", l.name, err)
+				}
+				stances += n
 			}
-			if err := l.check(); err != nil {
-				return fmt.Errorf("lock %s: %w", name, err)
-			}
+			return err == nil
+		})
+		if err != nil {
+			return err
 		}
+	}
+	if t.lockIndex.len() != locks || t.locks.inUse() != locks {
+		return fmt.Errorf("%d locks, %d found by name, %d in their slab", locks, t.lockIndex.len(), t.locks.inUse())
+	}
+	if t.stances.len() != stances {
+		return fmt.Errorf("owners have %d stances, %d are found", stances, t.stances.len())
 	}
 	return nil
 }
 
-func (l *lock) check() error {
-	covers, shuts := map[*owner]Mode{}, map[*owner]Mode{}
+// check checks a lock, and counts the owners that are to be found by it.
+func (l *lock) check() (stances int, err error) {
+	covers, shuts, counts := map[*owner]Mode{}, map[*owner]Mode{}, map[*owner]int32{}
 	var held, owners, waiting modeCounts
-	last := GrantID(0)
-	for h := l.holds.first; h != nil; h = h.next {
-		if h.grant.id <= last {
-			return fmt.Errorf("holds out of order")
+	last, holds := GrantID(0), uint32(0)
+	for h := range l.eachHold() {
+		g := l.space.t.grantOf(h)
+		if g.id <= last {
+			return 0, fmt.Errorf("holds out of order")
 		}
-		last = h.grant.id
+		last = g.id
+		holds++
 		held[h.mode]++
-		o := h.grant.owner
+		o := g.owner
+		counts[o]++
 		shuts[o] = shuts[o].Join(h.mode)
-		if h.grant.ending == NotEnded {
+		if g.ending == NotEnded {
 			covers[o] = covers[o].Join(h.mode)
 		}
-		if h.stake.owner != o || h.stake.lock != l {
-			return fmt.Errorf("hold of grant %d has a foreign stake", h.grant.id)
+		if h.lock != l.self || (h.stake != 0) != (l.space.t.stanceRef(l, o)&stakeBit != 0) {
+			return 0, fmt.Errorf("hold of grant %d is astray", g.id)
 		}
+	}
+	if holds != l.holds.size || l.crowd == &noCrowd && holds > 1 {
+		return 0, fmt.Errorf("%d holds, %d counted", holds, l.holds.size)
 	}
 	for o, mode := range shuts {
 		owners[mode]++
-		s := l.stakeOf(o)
-		if s == nil || s.cover != covers[o] || s.shuts != mode {
-			return fmt.Errorf("stake of %s", who(o.session.id, o.key))
+		if s, n := l.stanceOf(o); s != (stance{covers[o], mode}) || n != counts[o] {
+			return 0, fmt.Errorf("stance of %s", who(o.session.id, o.key))
 		}
 		for p, other := range shuts {
 			if p != o && !compatible[mode][other] {
-				return fmt.Errorf("%s and %s hold it in %s and %s", who(o.session.id, o.key),
+				return 0, fmt.Errorf("%s and %s hold it in %s and %s", who(o.session.id, o.key),
 					who(p.session.id, p.key), mode, other)
 			}
 		}
@@ -172,20 +239,26 @@ func (l *lock) check() error {
 	for p := l.first; p != nil; p = p.next {
 		queued++
 		if p.next != nil && p.next.request.label <= p.request.label {
-			return fmt.Errorf("queue out of order")
+			return 0, fmt.Errorf("queue out of order")
 		}
 		if p.satisfied != covers[p.request.owner].Covers(p.mode) {
-			return fmt.Errorf("place of %s", p.request.arrival)
+			return 0, fmt.Errorf("place of %s", p.request.arrival)
 		}
 		if !p.satisfied {
 			waiting[p.mode]++
 		}
 	}
-	owners[None], l.owners[None], held[None], l.held[None] = 0, 0, 0, 0
-	if held != l.held || owners != l.owners || waiting != l.waiting || queued != l.queued {
-		return fmt.Errorf("counts: held %v, owners %v, waiting %v, queued %d", l.held, l.owners, l.waiting, l.queued)
+	if l.crowd == &noCrowd {
+		return 0, nil
 	}
-	return nil
+	owners[None], l.owners[None], held[None], l.held[None] = 0, 0, 0, 0
+	if l.holds.size == 0 && l.queued == 0 && len(l.ghosts) == 0 {
+		return 0, fmt.Errorf("a crowd of nobody")
+	}
+	if held != l.held || owners != l.owners || waiting != l.waiting || queued != l.queued {
+		return 0, fmt.Errorf("counts: held %v, owners %v, waiting %v, queued %d", l.held, l.owners, l.waiting, l.queued)
+	}
+	return len(shuts), nil
 }
 
 // checkOrder: one order, the same on every name; nobody waits past a limit or could be granted
@@ -263,7 +336,8 @@ func (t *Table) checkTimers() error {
 			want++
 		}
 	}
-	for _, g := range t.grants {
+	grants := t.grantsByID()
+	for _, g := range grants {
 		if g.ending == NotEnded && g.leaseEnd > 0 {
 			want++
 		}
@@ -279,13 +353,13 @@ func (t *Table) checkTimers() error {
 	// A grant of a session that has ended may have timers until it goes.
 	for _, d := range t.deadlines {
 		if d.kind == leaseTimer || d.kind == maxHoldTimer {
-			if g := t.grants[GrantID(d.id.Entry)]; g == nil {
+			if g := t.grant(GrantID(d.id.Entry)); g == nil {
 				return fmt.Errorf("timer of a grant that is gone")
 			}
 		}
 	}
-	for _, g := range t.grants {
-		if g.timers != nil && g.ending == NotEnded && !g.session.alive() {
+	for _, g := range grants {
+		if g.timers != nil && g.ending == NotEnded && !g.session().alive() {
 			for i := range g.timers {
 				if g.timers[i].pos == 0 && g.timers[i].at != 0 {
 					want-- // it passed after its session

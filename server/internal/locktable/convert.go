@@ -1,6 +1,9 @@
 package locktable
 
-import "sort"
+import (
+	"slices"
+	"strings"
+)
 
 // convert changes one claim of a grant in place (HF-5.2).
 func (t *Table) convert(c *Convert) {
@@ -8,7 +11,7 @@ func (t *Table) convert(c *Convert) {
 	if s == nil {
 		return
 	}
-	digest := digestOf(c)
+	digest := t.digestOf(c)
 	if t.seen(s, &c.Caller, digest, waitAnswer) {
 		return
 	}
@@ -23,7 +26,7 @@ func (t *Table) convert(c *Convert) {
 		return
 	}
 	claim, refusal := g.claimToConvert(c.Name)
-	if refusal == NoRefusal && c.Mode == None && len(g.named) == 1 {
+	if refusal == NoRefusal && c.Mode == None && len(g.named(nil)) == 1 {
 		refusal = LastClaim
 	}
 	if refusal != NoRefusal {
@@ -40,10 +43,11 @@ func (t *Table) convert(c *Convert) {
 
 // claimToConvert finds the named claim that a conversion is about.
 func (g *grant) claimToConvert(name string) (Claim, Refusal) {
-	if name == "" && len(g.named) == 1 {
-		return g.named[0], NoRefusal
+	named := g.named(nil)
+	if name == "" && len(named) == 1 {
+		return named[0], NoRefusal
 	}
-	for _, c := range g.named {
+	for _, c := range named {
 		if c.Name == name {
 			return c, NoRefusal
 		}
@@ -56,8 +60,8 @@ func (t *Table) lower(s *session, c *Convert, g *grant, to Claim, same bool, dig
 	if !same {
 		t.setClaim(g, to)
 		t.emit(Event{
-			Kind: EventConverted, Namespace: s.namespace, Session: s.id, Owner: g.ownerKey, Request: c.Request,
-			Claims: []Claim{to}, Grant: g.info(),
+			Kind: EventConverted, Namespace: s.namespace, Session: s.id, Owner: g.owner.key, Request: c.Request,
+			Claims: []Claim{to}, Grant: t.info(g),
 		})
 	}
 	t.granted(g)
@@ -71,7 +75,7 @@ func (t *Table) lower(s *session, c *Convert, g *grant, to Claim, same bool, dig
 func (t *Table) arriveConversion(s *session, c *Convert, g *grant, to Claim, digest uint64) {
 	r := &request{
 		arrival: t.at, arrivedAt: t.g.time, session: s, id: c.Request, digest: digest,
-		ownerKey: g.ownerKey, named: []Claim{to}, converts: g.id, until: t.g.time + c.WaitLimit,
+		ownerKey: g.owner.key, named: []Claim{to}, converts: g.id, until: t.g.time + c.WaitLimit,
 		priority: c.Priority, conversion: true, onDeadlock: c.OnDeadlock,
 		space: s.space, owner: g.owner, grant: g,
 	}
@@ -81,8 +85,8 @@ func (t *Table) arriveConversion(s *session, c *Convert, g *grant, to Claim, dig
 		t.granted(g)
 		t.keep(s, &c.Caller, digest, waitAnswer)
 		t.emit(Event{
-			Kind: EventConverted, Namespace: s.namespace, Session: s.id, Owner: g.ownerKey, Request: c.Request,
-			Claims: []Claim{to}, Grant: g.info(),
+			Kind: EventConverted, Namespace: s.namespace, Session: s.id, Owner: g.owner.key, Request: c.Request,
+			Claims: []Claim{to}, Grant: t.info(g),
 		})
 	})
 }
@@ -101,40 +105,54 @@ func (g *grant) raised(to Claim) []Claim {
 
 // with gives the named claims as they would be with one of them changed, or dropped.
 func (g *grant) with(to Claim) []Claim {
-	named := make([]Claim, 0, len(g.named))
-	for _, c := range g.named {
+	named := g.named(nil)
+	changed := named[:0]
+	for _, c := range named {
 		if c.Name == to.Name {
 			c = to
 		}
 		if c.Mode != None {
-			named = append(named, c)
+			changed = append(changed, c)
 		}
 	}
-	return named
+	return changed
 }
 
 // raiseMode carries out a raising conversion; it brings a new token (HF-6.1).
 func (t *Table) raiseMode(g *grant, to Claim) {
 	t.setClaim(g, to)
-	g.token = t.nextToken()
+	g.own().newToken = t.nextToken()
 }
 
 // setClaim changes one claim of a grant, and what it implies.
 func (t *Table) setClaim(g *grant, to Claim) {
 	t.es.touch(g)
-	g.named = g.with(to)
-	claims := t.expand(g.named)
-	for i := range g.holds {
-		h := &g.holds[i]
-		if h.stake == nil {
+	named := g.with(to)
+	claims := t.expand(named)
+	for end := &g.holds; *end != 0; {
+		n := *end
+		h := t.holds.at(n)
+		name := t.lockOf(h).name
+		at, implied := search(claims, name)
+		if !implied {
+			*end = h.next
+			t.dropHold(n)
 			continue
 		}
-		name := h.stake.lock.name
-		at := sort.Search(len(claims), func(k int) bool { return claims[k].Name >= name })
-		if at == len(claims) || claims[at].Name != name {
-			t.dropHold(h)
-		} else if claims[at].Mode != h.mode {
-			t.setHold(h, claims[at].Mode, h.ending)
+		h.named = None
+		if at, ok := search(named, name); ok {
+			h.named = named[at].Mode
 		}
+		if mode := claims[at].Mode; mode != h.mode {
+			t.setHold(h, mode, h.ending)
+		}
+		end = &h.next
 	}
+}
+
+// search finds the claim on a name among claims in order of their names.
+func search(claims []Claim, name string) (at int, found bool) {
+	return slices.BinarySearchFunc(claims, name, func(c Claim, name string) int {
+		return strings.Compare(c.Name, name)
+	})
 }

@@ -39,27 +39,18 @@ func (p *place) holdersAgainst(visit func(*owner)) {
 	if l.owners.against(p.mode) == 0 {
 		return
 	}
-	if l.stakes != nil && len(l.stakes) > len(l.space.waiting) {
+	if int(l.holds.size) > len(l.space.waiting) {
 		for w := range l.space.waiting { // the order does not show: visits only fill sets
-			if s := l.stakes[w]; s != nil && w != o && !compatible[p.mode][s.cover] {
+			if w != o && !compatible[p.mode][l.coverOf(w)] {
 				visit(w)
 			}
 		}
 		return
 	}
-	l.eachStake(func(s *stake) {
-		if s.owner != o && len(s.owner.requests) > 0 && !compatible[p.mode][s.cover] {
-			visit(s.owner)
+	for h := range l.eachHold() {
+		if w := l.space.t.ownerOf(h); w != o && len(w.requests) > 0 && !compatible[p.mode][l.coverOf(w)] {
+			visit(w)
 		}
-	})
-}
-
-func (l *lock) eachStake(visit func(*stake)) {
-	if l.sole != nil {
-		visit(l.sole)
-	}
-	for _, s := range l.stakes {
-		visit(s)
 	}
 }
 
@@ -86,16 +77,19 @@ func (o *owner) isWaitedFor() bool {
 			}
 		}
 	}
+	if o.stakes == 0 {
+		return false
+	}
 	looks := 64
-	for g := o.session.grants.first; g != nil && o.stakes > 0; g = g.links.next {
+	for g := range o.session.eachGrant() {
 		if looks--; looks < 0 {
 			return true
 		}
 		if g.owner != o {
 			continue
 		}
-		for i := range g.holds {
-			if h := &g.holds[i]; h.stake != nil && h.stake.lock.queued > 0 {
+		for h := range g.eachHold() {
+			if g.table().lockOf(h).queued > 0 {
 				return true
 			}
 		}
@@ -161,7 +155,7 @@ func (r *request) pointsAt(o *owner) *place {
 		if p.satisfied {
 			continue
 		}
-		if s := p.lock.stakeOf(o); s != nil && !compatible[p.mode][s.cover] {
+		if !compatible[p.mode][p.lock.coverOf(o)] {
 			return p
 		}
 		for _, w := range o.requests {
@@ -255,7 +249,7 @@ func (t *Table) releaseOwner(o *owner) {
 		t.decide(r, Cancelled, VictimReleased, "")
 		t.conclude(r)
 	}
-	for g := o.session.grants.first; g != nil; g = g.links.next {
+	for g := range o.session.eachGrant() {
 		if g.owner == o && !g.isEnding() {
 			t.condemn(g, VictimReleased, "")
 		}

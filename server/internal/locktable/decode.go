@@ -107,8 +107,9 @@ func (s *session) decode(d *decoder) {
 	s.endedSeq = d.uint()
 }
 
-func (a *answer) decode(d *decoder) {
-	a.session = SessionID(d.uint())
+// decode gives the session too, which is still to be found.
+func (a *answer) decode(d *decoder) SessionID {
+	of := SessionID(d.uint())
 	a.request = d.uint()
 	a.completed = d.uint()
 	a.digest = d.uint()
@@ -116,29 +117,44 @@ func (a *answer) decode(d *decoder) {
 	a.outcome = Outcome(d.uint())
 	a.refusal = Refusal(d.uint())
 	a.grantID = GrantID(d.int())
-	a.token = Token(d.int())
+	token := Token(d.int())
 	a.first = d.uint()
 	a.ended = EndReason(d.uint())
-	a.detail = d.text()
+	a.tell(token, d.text())
+	return of
 }
 
-func (g *grant) decode(d *decoder) SessionID {
+// loadedGrant is a grant with what is still to be found, and to be made of its claims.
+type loadedGrant struct {
+	*grant
+	of    SessionID
+	owner string
+	named []Claim
+}
+
+func (g *loadedGrant) decode(d *decoder) {
 	g.id = GrantID(d.int())
-	g.token = Token(d.int())
-	of := SessionID(d.uint())
-	g.ownerKey = d.text()
+	if token := Token(d.int()); token != Token(g.id) {
+		d.bad = d.bad || token == 0
+		g.own().newToken = token
+	}
+	g.of = SessionID(d.uint())
+	g.owner = d.text()
 	g.named = d.claims()
 	g.depth = uint32(d.uint())
-	g.lease = d.int()
-	g.leaseEnd = d.int()
-	g.maxHold = d.int()
-	g.lockDelay = d.int()
-	g.metadata = d.text()
+	terms := grantTerms{newToken: g.newToken}
+	terms.lease = d.int()
+	terms.leaseEnd = d.int()
+	terms.maxHold = d.int()
+	terms.lockDelay = d.int()
+	terms.metadata = d.text()
 	g.grantedAt = d.int()
 	g.ending = EndReason(d.uint())
 	g.ended = EndReason(d.uint())
-	g.detail = d.text()
-	return of
+	terms.detail = d.text()
+	if terms != noTerms {
+		*g.own() = terms
+	}
 }
 
 func (r *request) decode(d *decoder) SessionID {

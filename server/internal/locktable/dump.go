@@ -23,10 +23,10 @@ func who(s SessionID, key string) string {
 func (t *Table) String() string {
 	var b strings.Builder
 	for _, sp := range t.spacesByName() {
-		if sp.name != DefaultNamespace && len(sp.locks) > 0 {
+		if sp.name != DefaultNamespace && sp.sorted.tree.Len() > 0 {
 			fmt.Fprintf(&b, "namespace %s\n", sp.name)
 		}
-		sp.sorted.tree.Scan(func(_ string, l *lock) bool {
+		sp.sorted.tree.Scan(func(l *lock) bool {
 			l.print(&b)
 			return true
 		})
@@ -37,12 +37,13 @@ func (t *Table) String() string {
 func (l *lock) print(b *strings.Builder) {
 	fmt.Fprintln(b, l.name)
 	var held, ghosts, queue []string
-	for h := l.holds.first; h != nil; h = h.next {
-		line := fmt.Sprintf("%s %s #%d", who(h.grant.session.id, h.grant.ownerKey), h.mode, h.grant.id)
-		if h.grant.depth > 1 {
-			line += fmt.Sprintf(" x%d", h.grant.depth)
+	for h := range l.eachHold() {
+		g := l.space.t.grantOf(h)
+		line := fmt.Sprintf("%s %s #%d", who(g.session().id, g.owner.key), h.mode, g.id)
+		if g.depth > 1 {
+			line += fmt.Sprintf(" x%d", g.depth)
 		}
-		if h.grant.isEnding() {
+		if g.isEnding() {
 			line += " ending"
 		}
 		held = append(held, line)
@@ -75,12 +76,12 @@ func (t *Table) Dump() string {
 		g.counter, g.lastSession, g.version, g.limits.WaitersPerName, g.limits.GrantsPerSession,
 		g.limits.SessionsPerPrincipal)
 	for _, s := range t.sessionsByID() {
-		s.dump(&b)
+		t.dumpSession(&b, s)
 	}
 	for _, g := range t.grantsByID() {
 		why, _ := g.endsBy()
 		fmt.Fprintf(&b, "grant #%d token=%d %s depth=%d claims=%v lease=%d,%d max-hold=%d delay=%d ending=%d\n",
-			g.id, g.token, who(g.session.id, g.ownerKey), g.depth, g.named, g.lease, g.leaseEnd, g.maxHold,
+			g.id, g.token(), who(g.session().id, g.owner.key), g.depth, g.named(nil), g.lease, g.leaseEnd, g.maxHold,
 			g.lockDelay, why)
 	}
 	for _, h := range t.ghostsByGrant() {
@@ -109,7 +110,7 @@ func (t *Table) Dump() string {
 	return b.String()
 }
 
-func (s *session) dump(b *strings.Builder) {
+func (t *Table) dumpSession(b *strings.Builder, s *session) {
 	fmt.Fprintf(b, "session s%d in %s principal=%q ttl=%d", s.id, s.namespace, s.principal, s.ttl)
 	if s.implicit {
 		b.WriteString(" implicit")
@@ -124,11 +125,10 @@ func (s *session) dump(b *strings.Builder) {
 		return
 	}
 	fmt.Fprintf(b, " floor=%d kept=", s.floor)
-	for i, a := range s.kept {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		fmt.Fprintf(b, "%d", a.request)
+	separator := ""
+	for a := range t.eachAnswer(s) {
+		fmt.Fprintf(b, "%s%d", separator, a.request)
+		separator = ","
 	}
 	b.WriteByte('\n')
 }
@@ -162,9 +162,9 @@ func (t *Table) spacesByName() []*space {
 }
 
 func (t *Table) grantsByID() []*grant {
-	all := make([]*grant, 0, len(t.grants))
-	for _, g := range t.grants {
-		all = append(all, g)
+	all := make([]*grant, 0, t.live)
+	for _, s := range t.sessions {
+		all = slices.AppendSeq(all, s.eachGrant())
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].id < all[j].id })
 	return all

@@ -48,6 +48,25 @@ func (e *encoder) claims(claims []Claim) {
 	}
 }
 
+// named appends the named claims of a grant; one that has ended has none.
+func (e *encoder) named(g *grant) {
+	count := 0
+	for n := g.holds; n != 0; {
+		h := g.table().holds.at(n)
+		if n = h.next; h.named != None {
+			count++
+		}
+	}
+	e.uint(uint64(count))
+	for n := g.holds; n != 0; {
+		h := g.table().holds.at(n)
+		if n = h.next; h.named != None {
+			e.text(g.table().lockOf(h).name)
+			e.uint(uint64(h.named))
+		}
+	}
+}
+
 func (e *encoder) steps(steps []CycleStep) {
 	e.uint(uint64(len(steps)))
 	for _, s := range steps {
@@ -101,7 +120,7 @@ func (s *session) encode(to []byte) []byte {
 func (a *answer) encode(to []byte) []byte {
 	e := encoder(to)
 	e.kind(recordAnswer)
-	e.uint(uint64(a.session))
+	e.uint(uint64(a.session.id))
 	e.uint(a.request)
 	e.uint(a.completed)
 	e.uint(a.digest)
@@ -109,10 +128,10 @@ func (a *answer) encode(to []byte) []byte {
 	e.uint(uint64(a.outcome))
 	e.uint(uint64(a.refusal))
 	e.int(int64(a.grantID))
-	e.int(int64(a.token))
+	e.int(int64(a.token()))
 	e.uint(a.first)
 	e.uint(uint64(a.ended))
-	e.text(a.detail)
+	e.text(a.detail())
 	return e
 }
 
@@ -120,10 +139,10 @@ func (g *grant) encode(to []byte) []byte {
 	e := encoder(to)
 	e.kind(recordGrant)
 	e.int(int64(g.id))
-	e.int(int64(g.token))
-	e.uint(uint64(g.session.id))
-	e.text(g.ownerKey)
-	e.claims(g.named)
+	e.int(int64(g.token()))
+	e.uint(uint64(g.owner.session.id))
+	e.text(g.owner.key)
+	e.named(g)
 	e.uint(uint64(g.depth))
 	e.int(g.lease)
 	e.int(g.leaseEnd)
@@ -222,9 +241,8 @@ func (r *report) encode(to []byte) []byte {
 
 // digestOf tells commands with the same request id or nonce apart (HF-7.1). What may differ
 // between a command and its retry is not in it.
-func digestOf(c Command) uint64 {
-	var room [256]byte
-	e := encoder(room[:0])
+func (t *Table) digestOf(c Command) uint64 {
+	e := encoder(t.es.scratch[:0])
 	switch c := c.(type) {
 	case *OpenSession:
 		e.text("open")
@@ -260,5 +278,6 @@ func digestOf(c Command) uint64 {
 		e.text("renew")
 		e.int(int64(c.Grant))
 	}
+	t.es.scratch = e
 	return xxhash.Sum64(e)
 }

@@ -18,36 +18,81 @@ type entity interface {
 
 // entityNode is embedded in every entity.
 type entityNode struct {
-	prev, next entity // all entities, in the order of their making
-	hash       uint64 // as counted in the hash of the state
-	dirty      bool   // on the dirty list
-	counted    bool   // hash is counted
-	gone       bool   // dropped
-	member     bool   // added and not dropped
-	era        uint32 // of the snapshot that holds it, or after whose start it was made
+	hash    uint64 // as counted in the hash of the state
+	place   uint32 // its number in the slab of its kind
+	era     uint32 // of the snapshot that holds it, or after whose start it was made
+	dirty   bool   // on the dirty list
+	counted bool   // hash is counted
+	gone    bool   // dropped
+	member  bool   // added and not dropped
 }
 
 func (n *entityNode) node() *entityNode { return n }
 
-// entities is the list of all entities, with the hash over them.
+// entities is all entities, with the hash over them. Grants and answers, of which there are many,
+// are in slabs; of the others the slab has pointers.
 type entities struct {
-	first, last entity
-	hash        uint64 // sum over all entities; dirty ones with their old hash
-	dirty       []entity
-	era         uint32
-	open        *Snapshot
-	scratch     []byte
+	grants  slab[grantRef, grant]
+	answers slab[answerRef, answer]
+	others  slab[placeRef, entity]
+	hash    uint64 // sum over all entities; dirty ones with their old hash
+	dirty   []entity
+	era     uint32
+	open    *Snapshot
+	scratch []byte
+}
+
+// newGrant makes room for a grant, which is to be added.
+func (es *entities) newGrant() *grant {
+	n, g := es.grants.take()
+	g.place, g.grantTerms = uint32(n), &noTerms
+	return g
+}
+
+// newAnswer makes room for an answer, which is to be added.
+func (es *entities) newAnswer() *answer {
+	n, a := es.answers.take()
+	a.place = uint32(n)
+	return a
+}
+
+// entityPlace goes through all entities: by kind, then by number.
+type entityPlace struct{ kind, at uint32 }
+
+const entityKinds = 3
+
+// next gives the entity at a place, nil if there is none, and moves on. It tells whether the place
+// was before the end.
+func (es *entities) next(p *entityPlace) (e entity, more bool) {
+	for ; p.kind < entityKinds; p.kind, p.at = p.kind+1, 0 {
+		p.at++
+		switch {
+		case p.kind == 0 && p.at <= uint32(es.others.made):
+			return *es.others.at(placeRef(p.at)), true
+		case p.kind == 1 && p.at <= uint32(es.grants.made):
+			if g := es.grants.at(grantRef(p.at)); g.member {
+				return g, true
+			}
+			return nil, true
+		case p.kind == 2 && p.at <= uint32(es.answers.made):
+			if a := es.answers.at(answerRef(p.at)); a.member {
+				return a, true
+			}
+			return nil, true
+		}
+	}
+	return nil, false
 }
 
 func (es *entities) add(e entity) {
 	n := e.node()
-	n.prev, n.era, n.member = es.last, es.era, true
-	if es.last == nil {
-		es.first = e
-	} else {
-		es.last.node().next = e
+	n.era, n.member = es.era, true
+	switch e.(type) {
+	case *grant, *answer:
+	default:
+		place, other := es.others.take()
+		n.place, *other = uint32(place), e
 	}
-	es.last = e
 	es.mark(e, n)
 }
 
@@ -62,29 +107,24 @@ func (es *entities) touch(e entity) {
 	es.mark(e, n)
 }
 
+// drop takes out an entity. Of a grant or an answer nothing is left: its room is used again.
 func (es *entities) drop(e entity) {
 	n := e.node()
 	if n.era != es.era {
 		es.save(e)
 	}
-	if es.open != nil && es.open.cursor == e {
-		es.open.cursor = n.next
-	}
-	if n.prev == nil {
-		es.first = n.next
-	} else {
-		n.prev.node().next = n.next
-	}
-	if n.next == nil {
-		es.last = n.prev
-	} else {
-		n.next.node().prev = n.prev
-	}
-	n.prev, n.next = nil, nil
-	n.gone, n.member = true, false
 	if n.counted {
 		es.hash -= n.hash
 		n.counted = false
+	}
+	n.gone, n.member = true, false
+	switch e.(type) {
+	case *grant:
+		es.grants.give(grantRef(n.place))
+	case *answer:
+		es.answers.give(answerRef(n.place))
+	default:
+		es.others.give(placeRef(n.place))
 	}
 }
 
@@ -109,7 +149,7 @@ func (es *entities) settle() {
 		n := e.node()
 		n.dirty = false
 		es.dirty[i] = nil
-		if n.gone {
+		if !n.member {
 			continue
 		}
 		if n.counted {
@@ -127,8 +167,8 @@ func (es *entities) settle() {
 // between later calls of Apply; what they change is set aside as it was (HF-10.1).
 type Snapshot struct {
 	es     *entities
-	cursor entity // next to be written
-	before []byte // records of entities that changed before they were written
+	cursor entityPlace // all up to it are written
+	before []byte      // records of entities that changed before they were written
 }
 
 const snapshotChunk = 1000 // entities in one call of Next
@@ -137,7 +177,7 @@ const snapshotChunk = 1000 // entities in one call of Next
 // one ends the one before.
 func (t *Table) Snapshot() *Snapshot {
 	t.es.era++
-	s := &Snapshot{es: &t.es, cursor: t.es.first}
+	s := &Snapshot{es: &t.es}
 	t.es.open = s
 	return s
 }
@@ -151,16 +191,18 @@ func (s *Snapshot) Next(dst []byte) (out []byte, more bool) {
 	dst = append(dst, s.before...)
 	s.before = s.before[:0]
 	for range snapshotChunk {
-		if s.cursor == nil {
+		e, more := s.es.next(&s.cursor)
+		if !more {
 			s.Close()
 			return append(dst, 0), false // an empty record ends it
 		}
-		n := s.cursor.node()
-		if n.era != s.es.era {
-			n.era = s.es.era
-			dst = appendRecord(dst, s.cursor)
+		if e == nil {
+			continue
 		}
-		s.cursor = n.next
+		if n := e.node(); n.era != s.es.era {
+			n.era = s.es.era
+			dst = appendRecord(dst, e)
+		}
 	}
 	return dst, true
 }

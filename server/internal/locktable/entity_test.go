@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"unsafe"
 )
@@ -12,20 +13,22 @@ import (
 // Every other field must be in the encoding, and so in the state hash and in snapshots.
 var derived = map[string][]string{
 	"globals":     {},
-	"session":     {"space", "owners", "answers", "kept", "waiting", "waits", "grants", "timer", "acquiring", "item"},
-	"answer":      {"grant"},
-	"grant":       {"owner", "holds", "convert", "refs", "links", "timers"},
+	"session":     {"space", "owners", "kept", "lowest", "waiting", "waits", "grants", "timer", "acquiring", "item"},
+	"answer":      {"grant", "links"},
+	"grant":       {"holds", "refs", "links"},
+	"grantTerms":  {"convert", "timers"},
 	"request":     {"space", "owner", "grant", "places", "order", "label", "mine", "timer"},
 	"ghost":       {"space", "timer", "item"},
 	"nonce":       {},
 	"report":      {},
-	"backlogItem": {"s", "r", "g", "h"},
+	"backlogItem": {"s", "r", "h"},
 }
 
 // HF-10.5: a change of any field of the state changes the state hash.
 func TestHashCoversEveryField(t *testing.T) {
 	for _, e := range []entity{
-		&globals{}, &session{}, &answer{}, &grant{session: &session{}}, &request{session: &session{}},
+		&globals{}, &session{}, &answer{session: &session{}, more: &answerDetails{}},
+		&grant{id: 100, owner: &owner{session: &session{}}, grantTerms: &grantTerms{}}, &request{session: &session{}},
 		&ghost{}, &nonce{}, &report{}, &backlogItem{},
 	} {
 		v := reflect.ValueOf(e).Elem()
@@ -49,6 +52,75 @@ func TestHashCoversEveryField(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// HF-10.5: the claims of a grant, which are its holds, are in the state hash.
+func TestHashCoversClaims(t *testing.T) {
+	hash := func(claims ...Claim) uint64 {
+		table := New()
+		table.Apply(Batch{Index: 1, Version: 1, Commands: []Command{
+			&OpenSession{Namespace: DefaultNamespace, TTL: 60_000},
+			&Acquire{Caller: Caller{Session: 1}, Claims: claims},
+		}})
+		return table.Hash()
+	}
+	seen := map[uint64]int{}
+	for i, claims := range [][]Claim{
+		{{"a/b", S}}, {{"a/b", X}}, {{"a/c", S}}, {{"a/b", S}, {"a", S}}, {{"a/b", S}, {"a", IS}}, {{"a/b", S}, {"a", IX}},
+	} {
+		if other, same := seen[hash(claims...)]; same {
+			t.Errorf("claims %d and %d have the same hash", other, i)
+		}
+		seen[hash(claims...)] = i
+	}
+}
+
+// A command's texts are pieces of its whole entry: the table keeps copies, or a name of a few bytes
+// would keep megabytes.
+func TestNoTextOfACommandIsKept(t *testing.T) {
+	table := New()
+	text := []byte("principal,namespace,metadata,nonce,owner,a/b,granted,cluster,queue,reason")
+	at := 0
+	next := func() string { // the next word, in the memory of text
+		start := at
+		for at < len(text) && text[at] != ',' {
+			at++
+		}
+		word := unsafe.String(&text[start], at-start)
+		at++
+		return word
+	}
+	principal, namespace := next(), next()
+	open := &OpenSession{Principal: principal, Namespace: namespace, TTL: 60_000, Metadata: next(), Nonce: next()}
+	owner, name := next(), next()
+	caller := Caller{Principal: principal, Session: 1}
+	acquire := &Acquire{Caller: caller, Owner: owner, Claims: []Claim{{name, X}}, Metadata: next(), LockDelay: 1}
+	cluster := next()
+	queue := &Acquire{Caller: caller, Owner: next(), Claims: acquire.Claims, WaitLimit: 1, Metadata: principal}
+	cancel := &Cancel{Caller: Caller{Principal: principal}, Namespace: namespace, Nonce: cluster}
+	reason := next()
+	effects := table.Apply(Batch{Index: 1, Version: 1, Commands: []Command{
+		&Bootstrap{ClusterID: cluster}, open, acquire, queue, cancel,
+		&Acquire{Caller: caller, Owner: "2", Claims: []Claim{{"c", X}}},
+		&RevokeGrant{Grant: 2, Reason: reason},
+	}})
+	events := fmt.Sprint(effects.Events)
+	dump, hash := table.Dump()+table.String(), table.Hash()
+	for i := range text {
+		text[i] = '!'
+	}
+	if now := table.Dump() + table.String(); now != dump {
+		t.Errorf("the state changed with the text of the commands:\n%s\nis\n%s", dump, now)
+	}
+	if now := fmt.Sprint(effects.Events); now != events {
+		t.Errorf("events changed with the text of the commands:\n%s\nare\n%s", events, now)
+	}
+	if err := table.Check(); err != nil {
+		t.Error(err)
+	}
+	if table.Hash() != hash {
+		t.Error("the hash changed")
 	}
 }
 
@@ -85,8 +157,21 @@ func leaves(t *testing.T, v reflect.Value, path string) []leaf {
 		v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
 		return append(leaves(t, v.Index(0), path+"[0]"), grow)
 	case reflect.Pointer:
-		if s, ok := v.Interface().(*session); ok { // encoded by its id
-			return []leaf{{path, func() { s.id++ }}}
+		switch p := v.Interface().(type) {
+		case *session: // encoded by its id
+			return []leaf{{path, func() { p.id++ }}}
+		case *owner: // encoded by its session and key
+			return []leaf{{path, func() { p.session.id++ }}, {path, func() { p.key += "x" }}}
+		case *answerDetails:
+			return leaves(t, v.Elem(), path)
+		case *grantTerms:
+			var all []leaf
+			for i := range v.Elem().NumField() {
+				if name := v.Elem().Type().Field(i).Name; !slices.Contains(derived["grantTerms"], name) {
+					all = append(all, leaves(t, writable(v.Elem().Field(i)), path+"."+name)...)
+				}
+			}
+			return all
 		}
 	}
 	t.Fatalf("%s is a %s: say how it is encoded", path, v.Kind())

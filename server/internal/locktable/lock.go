@@ -1,179 +1,158 @@
 package locktable
 
-import "github.com/tidwall/btree"
+import (
+	"iter"
+	"strings"
+
+	"github.com/tidwall/btree"
+)
 
 // lockIndex holds the locks of a namespace in byte order of their names.
-type lockIndex struct{ tree btree.Map[string, *lock] }
+type lockIndex struct{ tree *btree.BTreeG[*lock] }
+
+func newLockIndex() lockIndex {
+	byName := func(a, b *lock) bool { return a.name < b.name }
+	return lockIndex{btree.NewBTreeGOptions(byName, btree.Options{NoLocks: true})}
+}
 
 func (t *Table) space(name string) *space {
 	sp := t.spaces[name]
 	if sp == nil {
-		sp = &space{name: name, locks: map[string]*lock{}, waiting: map[*owner]bool{}}
+		name = strings.Clone(name)
+		sp = &space{
+			name: name, number: uint64(len(t.spaces)), t: t, sorted: newLockIndex(), waiting: map[*owner]bool{},
+		}
 		sp.order.links = func(r *request) *links[*request] { return &r.order }
 		t.spaces[name] = sp
 	}
 	return sp
 }
 
+// find finds the lock of a name, nil if nothing stands there.
+func (sp *space) find(name string) *lock {
+	locks := &sp.t.locks
+	n := sp.t.lockIndex.find(hashText(name, sp.number), func(n uint32) bool {
+		l := locks.at(lockRef(n))
+		return l.space == sp && l.name == name
+	})
+	if n == 0 {
+		return nil
+	}
+	return locks.at(lockRef(n))
+}
+
 // lock finds or makes the lock of a name.
 func (sp *space) lock(name string) *lock {
-	l := sp.locks[name]
-	if l == nil {
-		l = &lock{name: name, space: sp}
-		sp.locks[name] = l
-		sp.sorted.tree.Set(name, l)
+	if l := sp.find(name); l != nil {
+		return l
 	}
+	return sp.newLock(name)
+}
+
+// newLock makes the lock of a name on which nothing stands.
+func (sp *space) newLock(name string) *lock {
+	n, l := sp.t.locks.take()
+	l.name, l.space, l.self, l.crowd = strings.Clone(name), sp, n, &noCrowd
+	sp.t.lockIndex.add(hashText(name, sp.number), uint32(n))
+	sp.sorted.tree.Set(l)
 	return l
 }
 
-// tidy forgets a lock on which nothing stands any more (HF-1.4).
+// findAll finds the locks of all claims, nil for those that there are not. They are in room that is
+// used again by the next call.
+func (sp *space) findAll(claims []Claim) []*lock {
+	found := sp.t.found[:0]
+	for _, c := range claims {
+		found = append(found, sp.find(c.Name))
+	}
+	sp.t.found = found
+	return found
+}
+
+// tidy forgets a lock on which nothing stands any more (HF-1.4), and the crowd of one where a single
+// hold is left that names it. Where that is implied, others will come to the names below.
 func (l *lock) tidy() {
-	if l.holds.first == nil && l.queued == 0 && len(l.ghosts) == 0 && l.space.locks[l.name] == l {
-		delete(l.space.locks, l.name)
-		l.space.sorted.tree.Delete(l.name)
+	if l.crowd == nil { // it is forgotten already
+		return
 	}
-}
-
-// stakeOf finds what an owner holds here, nil if nothing.
-func (l *lock) stakeOf(o *owner) *stake {
-	if l.stakes != nil {
-		return l.stakes[o]
+	if l.holds.size > 1 || l.queued > 0 || len(l.ghosts) > 0 {
+		return
 	}
-	if l.sole != nil && l.sole.owner == o {
-		return l.sole
-	}
-	return nil
-}
-
-// coverOf is an owner's mode here (HF-3.2).
-func (l *lock) coverOf(o *owner) Mode {
-	if s := l.stakeOf(o); s != nil {
-		return s.cover
-	}
-	return None
-}
-
-func (l *lock) addStake(o *owner) *stake {
-	s := &stake{owner: o, lock: l}
-	o.stakes++
-	switch {
-	case l.stakes != nil:
-		l.stakes[o] = s
-	case l.sole == nil:
-		l.sole = s
-	default:
-		l.stakes = map[*owner]*stake{l.sole.owner: l.sole, o: s}
-		l.sole = nil
-	}
-	return s
-}
-
-func (l *lock) dropStake(s *stake) {
-	if l.stakes != nil {
-		delete(l.stakes, s.owner)
-		if len(l.stakes) == 0 {
-			l.stakes = nil
+	if l.crowd != &noCrowd {
+		if l.holds.size == 1 && l.space.t.holds.at(l.holds.first).named == None {
+			return
 		}
-	} else {
-		l.sole = nil
+		l.scatter()
 	}
-	s.owner.stakes--
+	if sp := l.space; l.holds.size == 0 {
+		sp.t.lockIndex.remove(hashText(l.name, sp.number), uint32(l.self))
+		sp.sorted.tree.Delete(l)
+		sp.t.locks.give(l.self)
+	}
 }
 
-// addHold makes a grant hold a name.
-func (t *Table) addHold(h *hold, l *lock, o *owner, mode Mode) {
-	s := l.stakeOf(o)
-	if s == nil {
-		s = l.addStake(o)
+// gather gives a lock a crowd of its own, before anything comes to stand beside its only hold.
+func (l *lock) gather() {
+	if l.crowd != &noCrowd {
+		return
 	}
-	h.stake = s
-	s.holds++
-	h.prev = l.holds.last
-	if h.prev == nil {
-		l.holds.first = h
-	} else {
-		h.prev.next = h
+	l.crowd = &crowd{lock: l}
+	if l.holds.first != 0 {
+		h := l.space.t.holds.at(l.holds.first)
+		l.held[h.mode]++
+		l.owners[h.mode]++
+		l.space.t.addStance(l, l.space.t.ownerOf(h), uint32(l.holds.first))
 	}
-	l.holds.last = h
-	t.setHold(h, mode, false)
 }
 
-// dropHold takes a grant off a name.
-func (t *Table) dropHold(h *hold) {
-	s := h.stake
-	l := s.lock
-	t.setHold(h, None, h.ending)
-	if h.prev == nil {
-		l.holds.first = h.next
-	} else {
-		h.prev.next = h.next
-	}
-	if h.next == nil {
-		l.holds.last = h.prev
-	} else {
-		h.next.prev = h.prev
-	}
-	h.prev, h.next, h.stake = nil, nil, nil
-	s.holds--
-	if s.holds == 0 {
-		l.dropStake(s)
-		s.owner.leave()
-	}
-	l.tidy()
-}
-
-// setHold changes the mode of a hold, or whether it is ending, and all that follows from it.
-func (t *Table) setHold(h *hold, mode Mode, ending bool) {
-	s := h.stake
-	l := s.lock
-	s.counts(h.ending)[h.mode]--
-	l.held[h.mode]--
-	h.mode, h.ending = mode, ending
-	s.counts(ending)[mode]++
-	l.held[mode]++
-
-	cover, shuts := s.live.join(), s.live.join().Join(s.ending.join())
-	if shuts != s.shuts {
-		was := s.shuts
-		l.owners[was]--
-		l.owners[shuts]++
-		s.shuts = shuts
-		if !shuts.Covers(was) {
-			l.wake(was)
-		}
-		if len(s.owner.requests) > 0 {
-			l.space.touch(s.owner)
+// scatter takes the crowd away when at most one hold is left.
+func (l *lock) scatter() {
+	t := l.space.t
+	if l.holds.first != 0 {
+		h := t.holds.at(l.holds.first)
+		o := t.ownerOf(h)
+		t.removeStance(l, o, t.stanceRef(l, o))
+		if h.stake != 0 {
+			t.stakes.give(h.stake)
+			h.stake = 0
 		}
 	}
-	if cover != s.cover {
-		s.cover = cover
-		l.recover(s.owner, cover)
-	}
+	l.crowd.lock = nil
+	l.crowd = &noCrowd
 }
 
-func (s *stake) counts(ending bool) *modeCounts {
-	if ending {
-		return &s.ending
+// sole is the only hold of a lock without a crowd, nil if there is none.
+func (l *lock) sole() *hold {
+	if l.crowd != &noCrowd || l.holds.first == 0 {
+		return nil
 	}
-	return &s.live
+	return l.space.t.holds.at(l.holds.first)
 }
 
-// recover judges anew which claims of an owner's waits its mode here satisfies (HF-4.3).
-func (l *lock) recover(o *owner, cover Mode) {
-	for _, r := range o.requests {
-		for i := range r.places {
-			p := &r.places[i]
-			if p.lock != l || p.satisfied == cover.Covers(p.mode) {
-				continue
-			}
-			p.satisfied = !p.satisfied
-			if p.satisfied {
-				l.waiting[p.mode]--
-				l.wake(p.mode)
-				l.space.ready = append(l.space.ready, r)
-			} else {
-				l.waiting[p.mode]++
-				l.space.touch(o)
+// ownersAgainst counts the owners whose mode here is not compatible with m.
+func (l *lock) ownersAgainst(m Mode) int32 {
+	if h := l.sole(); h != nil && !compatible[m][h.mode] {
+		return 1
+	}
+	return l.owners.against(m)
+}
+
+// heldAgainst counts the grants whose mode here is not compatible with m.
+func (l *lock) heldAgainst(m Mode) int32 {
+	if h := l.sole(); h != nil && !compatible[m][h.mode] {
+		return 1
+	}
+	return l.held.against(m)
+}
+
+// eachHold goes through the holds on a lock, by grant id.
+func (l *lock) eachHold() iter.Seq[*hold] {
+	return func(yield func(*hold) bool) {
+		for n := l.holds.first; n != 0; {
+			h := l.space.t.holds.at(n)
+			n = h.links.next
+			if !yield(h) {
+				return
 			}
 		}
 	}
@@ -183,7 +162,7 @@ func (l *lock) recover(o *owner, cover Mode) {
 func (l *lock) wake(mode Mode) {
 	if !l.isDirty && l.waiting.against(mode) > 0 {
 		l.isDirty = true
-		l.space.dirty = append(l.space.dirty, l)
+		l.space.dirty = append(l.space.dirty, l.crowd)
 	}
 }
 
@@ -209,9 +188,9 @@ func (l *lock) isShut(o *owner, mode Mode) bool {
 	if l.shut.against(mode) > 0 {
 		return true
 	}
-	against := l.owners.against(mode)
+	against := l.ownersAgainst(mode)
 	if against > 0 {
-		if s := l.stakeOf(o); s != nil && !compatible[mode][s.shuts] {
+		if s, _ := l.stanceOf(o); !compatible[mode][s.shuts] {
 			against--
 		}
 	}
@@ -258,14 +237,14 @@ func (sp *space) firstGrantable() *request {
 		}
 	}
 	locks := sp.dirty[:0]
-	for _, l := range sp.dirty {
-		r := l.firstGrantable()
+	for _, c := range sp.dirty {
+		r := c.firstGrantable()
 		if r == nil {
-			l.isDirty = false
+			c.isDirty = false
 			continue
 		}
 		consider(r)
-		locks = append(locks, l)
+		locks = append(locks, c)
 	}
 	clear(sp.dirty[len(locks):])
 	sp.dirty = locks
@@ -283,10 +262,13 @@ func (sp *space) firstGrantable() *request {
 
 // firstGrantable finds the first grantable waiter that this lock may have kept waiting. It stops
 // where nobody further back can be: behind two owners that shut everybody out.
-func (l *lock) firstGrantable() *request {
+func (l *crowd) firstGrantable() *request {
+	if l.first == nil {
+		return nil
+	}
 	var closed *owner // it alone may get past
 	if l.owners[X] > 0 {
-		closed = l.exclusive()
+		closed = l.lock.exclusive()
 		if len(closed.requests) == 0 {
 			return nil
 		}
@@ -312,15 +294,8 @@ func (l *lock) firstGrantable() *request {
 	return nil
 }
 
-// exclusive is the owner that holds X here.
+// exclusive is the owner that holds X here: nobody else holds anything.
 func (l *lock) exclusive() *owner {
-	if l.sole != nil {
-		return l.sole.owner
-	}
-	for o, s := range l.stakes { // there is only one such
-		if s.shuts == X {
-			return o
-		}
-	}
-	return nil
+	t := l.space.t
+	return t.ownerOf(t.holds.at(l.holds.first))
 }

@@ -1,12 +1,14 @@
 package locktable
 
+import "strings"
+
 // held finds a grant that a command of a session names and that its session holds; it refuses the
 // command otherwise (HF-5.3).
 func (t *Table) heldGrant(s *session, id GrantID) *grant {
-	g := t.grants[id]
-	if g == nil || g.session != s || g.isEnding() {
+	g := t.grant(id)
+	if g == nil || g.session() != s || g.isEnding() {
 		t.refuse(NotHolder)
-		if g != nil && g.session == s {
+		if g != nil && g.session() == s {
 			t.result.Ended, t.result.Detail = g.endsBy()
 		}
 		return nil
@@ -20,7 +22,7 @@ func (t *Table) release(c *Release) {
 	if s == nil {
 		return
 	}
-	digest := digestOf(c)
+	digest := t.digestOf(c)
 	if t.seen(s, &c.Caller, digest, otherAnswer) {
 		return
 	}
@@ -32,7 +34,7 @@ func (t *Table) release(c *Release) {
 	t.done()
 	t.es.touch(g)
 	g.depth--
-	t.result.Grant = g.info()
+	t.result.Grant = t.info(g)
 	t.keep(s, &c.Caller, digest, otherAnswer)
 	if g.depth > 0 {
 		return
@@ -51,32 +53,33 @@ func (t *Table) renew(c *Renew) {
 	if s == nil {
 		return
 	}
-	digest := digestOf(c)
+	digest := t.digestOf(c)
 	if t.seen(s, &c.Caller, digest, otherAnswer) {
 		return
 	}
 	if g := t.heldGrant(s, c.Grant); g != nil {
 		t.renewLease(g)
 		t.done()
-		t.result.Grant = g.info()
+		t.result.Grant = t.info(g)
 	}
 	t.keep(s, &c.Caller, digest, otherAnswer)
 }
 
 // revokeGrant ends a grant on behalf of an operator, whoever holds it.
 func (t *Table) revokeGrant(c *RevokeGrant) {
-	g := t.grants[c.Grant]
+	g := t.grant(c.Grant)
 	if g == nil || g.isEnding() {
 		t.refuse(NotHolder)
 		if g != nil {
-			t.sessionIs(g.session)
+			t.sessionIs(g.session())
 			t.result.Ended, t.result.Detail = g.endsBy()
 		}
 		return
 	}
 	t.done()
-	t.result.Grant = g.info()
-	t.endGrant(g, RevokedByOperator, c.Reason)
-	t.sessionIs(g.session)
-	t.settleCommand(g.session.space)
+	t.result.Grant = t.info(g)
+	s := g.session()
+	t.endGrant(g, RevokedByOperator, strings.Clone(c.Reason))
+	t.sessionIs(s)
+	t.settleCommand(s.space)
 }

@@ -56,20 +56,25 @@ type loader struct {
 	t        *Table
 	globals  bool
 	sessions []*session
-	answers  []*answer
-	grants   []*grant
+	answers  []loadedAnswer
+	grants   []loadedGrant
 	requests []*request
 	ghosts   []*ghost
 	nonces   []*nonce
 	backlog  []*backlogItem
 	reports  []*report
-	of       map[any]SessionID // session of a grant or request
+	of       map[*request]SessionID
+}
+
+type loadedAnswer struct {
+	*answer
+	of SessionID
 }
 
 func (l *loader) load(record []byte) error {
 	d := &decoder{rest: record[1:]}
 	if l.of == nil {
-		l.of = map[any]SessionID{}
+		l.of = map[*request]SessionID{}
 	}
 	switch recordKind(record[0]) {
 	case recordGlobals:
@@ -81,12 +86,11 @@ func (l *loader) load(record []byte) error {
 		s.decode(d)
 		l.sessions = append(l.sessions, s)
 	case recordAnswer:
-		a := &answer{}
-		a.decode(d)
-		l.answers = append(l.answers, a)
+		a := l.t.es.newAnswer()
+		l.answers = append(l.answers, loadedAnswer{a, a.decode(d)})
 	case recordGrant:
-		g := &grant{}
-		l.of[g] = g.decode(d)
+		g := loadedGrant{grant: l.t.es.newGrant()}
+		g.decode(d)
 		l.grants = append(l.grants, g)
 	case recordRequest:
 		r := &request{}
@@ -153,6 +157,11 @@ func (l *loader) build() error {
 	if err := l.buildAnswers(buried); err != nil {
 		return err
 	}
+	for _, s := range t.forgetting.all() {
+		if !s.implicit && s.kept.size > 0 {
+			t.emptying.push(s)
+		}
+	}
 	l.buildNonces()
 	sort.Slice(l.reports, func(i, j int) bool { return l.reports[i].seq < l.reports[j].seq })
 	for _, r := range l.reports {
@@ -180,20 +189,24 @@ func (l *loader) buildGrants() (buried map[GrantID]*grant, err error) {
 	t := l.t
 	buried = map[GrantID]*grant{}
 	sort.Slice(l.grants, func(i, j int) bool { return l.grants[i].id < l.grants[j].id })
-	for _, g := range l.grants {
-		g.session = t.sessions[l.of[g]]
-		t.es.add(g)
+	for i := range l.grants {
+		g := &l.grants[i]
+		s := t.sessions[g.of]
+		t.es.add(g.grant)
 		switch {
-		case g.session == nil:
-			return nil, l.missing("session", l.of[g])
+		case s == nil:
+			return nil, l.missing("session", g.of)
 		case g.ended != NotEnded:
-			buried[g.id] = g
+			g.grant.owner = &owner{session: s, key: g.owner}
+			buried[g.id] = g.grant
 			continue
 		}
-		t.attachGrant(g, g.session.owner(g.ownerKey), t.expand(g.named))
+		g.grant.owner = s.owner(g.owner)
+		claims := t.expand(g.named)
+		t.attachGrant(g.grant, g.named, claims, s.space.findAll(claims))
 		if g.ending != NotEnded {
-			for i := range g.holds {
-				t.setHold(&g.holds[i], g.holds[i].mode, true)
+			for h := range g.eachHold() {
+				t.setHold(h, h.mode, true)
 			}
 		}
 	}
@@ -212,9 +225,9 @@ func (l *loader) buildRequests() error {
 		}
 		r.session, r.space, r.owner = s, s.space, s.owner(r.ownerKey)
 		claims := t.expand(r.named)
-		if r.grant = t.grants[r.converts]; r.grant != nil && len(r.named) == 1 {
+		if r.grant = t.grant(r.converts); r.grant != nil && len(r.named) == 1 {
 			if r.inOrder() || r.decided == Cancelled { // of others the outcome alone is left to tell
-				r.grant.convert = r
+				r.grant.own().convert = r
 			}
 			claims = r.grant.raised(r.named[0])
 		} else if r.converts != 0 && r.inOrder() {
@@ -250,16 +263,18 @@ func (l *loader) buildAnswers(buried map[GrantID]*grant) error {
 	t := l.t
 	sort.Slice(l.answers, func(i, j int) bool { return l.answers[i].completed < l.answers[j].completed })
 	for _, a := range l.answers {
-		s := t.sessions[a.session]
+		s := t.sessions[a.of]
 		if s == nil {
-			return l.missing("session", a.session)
+			return l.missing("session", a.of)
 		}
-		t.attachAnswer(s, a)
-		if g := buried[a.grantID]; g != nil {
-			a.grant = g
-			g.refs++
+		a.session = s
+		t.attachAnswer(s, a.answer)
+		if g := t.grant(a.grantID); g != nil {
+			t.refer(a.answer, g)
+		} else if g := buried[a.grantID]; g != nil {
+			t.refer(a.answer, g)
 		}
-		t.es.add(a)
+		t.es.add(a.answer)
 	}
 	return nil
 }
@@ -283,7 +298,7 @@ func (l *loader) buildBacklog() error {
 	}
 	sort.Slice(l.backlog, func(i, j int) bool { return l.backlog[i].seq < l.backlog[j].seq })
 	for _, it := range l.backlog {
-		it.s, it.r, it.g, it.h = t.sessions[it.session], waits[it.wait], t.grants[it.grant], t.ghosts[it.grant]
+		it.s, it.r, it.h = t.sessions[it.session], waits[it.wait], t.ghosts[it.grant]
 		switch {
 		case it.kind == endSession && it.s == nil && it.announced:
 			it.s = &session{}
@@ -295,8 +310,6 @@ func (l *loader) buildBacklog() error {
 			t.space(it.namespace).owed = it
 		case it.kind == endWait && it.r == nil:
 			it.r = &request{entityNode: entityNode{gone: true}}
-		case it.kind == endGrant && it.g == nil:
-			it.g = &grant{ended: Released}
 		case it.kind == endGhost && it.h == nil:
 			it.h = &ghost{entityNode: entityNode{gone: true}}
 		}

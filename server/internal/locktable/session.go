@@ -1,11 +1,15 @@
 package locktable
 
-import "sort"
+import (
+	"iter"
+	"sort"
+	"strings"
+)
 
 // openSession opens a session, or finds it by its nonce (HF-2.1, HF-7.4).
 func (t *Table) openSession(c *OpenSession) {
 	key := nonceKey{principal: c.Principal, namespace: c.Namespace, nonce: c.Nonce}
-	digest := digestOf(c)
+	digest := t.digestOf(c)
 	if n := t.nonces[key]; c.Nonce != "" && n != nil {
 		s := t.sessions[n.session]
 		if s.alive() {
@@ -50,8 +54,8 @@ func (t *Table) mayOpen(principal string) bool {
 func (t *Table) newSession(principal, namespace string, ttl Millis, metadata, nonce string) *session {
 	t.g.lastSession++
 	s := &session{
-		id: t.g.lastSession, principal: principal, namespace: namespace, metadata: metadata,
-		nonce: nonce, ttl: ttl, openedAt: t.g.time,
+		id: t.g.lastSession, principal: strings.Clone(principal), namespace: t.space(namespace).name,
+		metadata: strings.Clone(metadata), nonce: strings.Clone(nonce), ttl: ttl, openedAt: t.g.time,
 	}
 	t.attachSession(s)
 	t.es.add(s)
@@ -62,7 +66,6 @@ func (t *Table) newSession(principal, namespace string, ttl Millis, metadata, no
 func (t *Table) attachSession(s *session) {
 	s.space = t.space(s.namespace)
 	s.waits.links = func(r *request) *links[*request] { return &r.mine }
-	s.grants.links = func(g *grant) *links[*grant] { return &g.links }
 	s.timer = timer{kind: sessionTimer, id: Index{Entry: uint64(s.id)}}
 	t.sessions[s.id] = s
 	if s.alive() {
@@ -70,9 +73,16 @@ func (t *Table) attachSession(s *session) {
 	}
 }
 
+// own gives the key with texts of its own: those of a command belong to its entry.
+func (k nonceKey) own() nonceKey {
+	k.principal, k.namespace = strings.Clone(k.principal), strings.Clone(k.namespace)
+	k.nonce = strings.Clone(k.nonce)
+	return k
+}
+
 func (t *Table) remember(key nonceKey, s *session, digest uint64) {
-	n := &nonce{nonceKey: key, session: s.id, digest: digest}
-	t.nonces[key] = n
+	n := &nonce{nonceKey: key.own(), session: s.id, digest: digest}
+	t.nonces[n.nonceKey] = n
 	t.es.add(n)
 }
 
@@ -128,12 +138,12 @@ func (t *Table) ofGrant(c *Caller, id GrantID) *session {
 	if c.Session != 0 {
 		return t.named(c.Session, c.Principal)
 	}
-	g := t.grants[id]
-	if g == nil || !g.session.implicit {
+	g := t.grant(id)
+	if g == nil || !g.session().implicit {
 		t.refuse(NotHolder)
 		return nil
 	}
-	s := t.named(g.session.id, c.Principal)
+	s := t.named(g.session().id, c.Principal)
 	if s == nil && t.result.Refusal == PermissionDenied {
 		t.result.Session = 0 // a stranger is not told what the grant belongs to
 	}
@@ -169,7 +179,7 @@ func (t *Table) revokeSession(c *RevokeSession) {
 	case !s.alive():
 		t.sessionEnded(s)
 	default:
-		t.endByCommand(s, RevokedByOperator, c.Reason)
+		t.endByCommand(s, RevokedByOperator, strings.Clone(c.Reason))
 	}
 }
 
@@ -207,8 +217,8 @@ func (t *Table) endSession(s *session, why EndReason, detail string) {
 		s.endedSeq = last[len(last)-1].endedSeq + 1
 	}
 	t.forgetting.push(s)
-	if !s.implicit {
-		t.dropAnswers(s)
+	if !s.implicit && s.kept.size > 0 {
+		t.emptying.push(s)
 	}
 }
 
@@ -270,22 +280,85 @@ func (t *Table) sessionsByID() []*session {
 	return all
 }
 
+// eachGrant goes through the grants of a session, by id, ending ones too.
+func (s *session) eachGrant() iter.Seq[*grant] {
+	return func(yield func(*grant) bool) {
+		grants := &s.space.t.es.grants
+		for n := s.grants.first; n != 0; {
+			g := grants.at(n)
+			n = g.links.next
+			if !yield(g) {
+				return
+			}
+		}
+	}
+}
+
+// ownerSet is the owners of a session that hold or wait. Many sessions have one only.
+type ownerSet struct {
+	one  *owner
+	many map[string]*owner // all, once there were two
+}
+
+func (os *ownerSet) find(key string) *owner {
+	if os.one != nil && os.one.key == key {
+		return os.one
+	}
+	return os.many[key]
+}
+
+func (os *ownerSet) add(o *owner) {
+	switch {
+	case os.many != nil:
+		os.many[o.key] = o
+	case os.one == nil:
+		os.one = o
+	default:
+		os.many = map[string]*owner{os.one.key: os.one, o.key: o}
+		os.one = nil
+	}
+}
+
+func (os *ownerSet) remove(o *owner) {
+	if os.one == o {
+		os.one = nil
+		return
+	}
+	delete(os.many, o.key)
+	if len(os.many) == 0 {
+		os.many = nil
+	}
+}
+
+// each goes through the owners in no order.
+func (os *ownerSet) each() iter.Seq[*owner] {
+	return func(yield func(*owner) bool) {
+		if os.one != nil && !yield(os.one) {
+			return
+		}
+		for _, o := range os.many {
+			if !yield(o) {
+				return
+			}
+		}
+	}
+}
+
 // owner finds or makes the owner with this key.
 func (s *session) owner(key string) *owner {
-	o := s.owners[key]
+	o := s.owners.find(key)
 	if o == nil {
-		o = &owner{session: s, key: key}
-		if s.owners == nil {
-			s.owners = map[string]*owner{}
-		}
-		s.owners[key] = o
+		t := s.space.t
+		t.ownersMade++
+		o = &owner{session: s, key: strings.Clone(key), number: t.ownersMade}
+		s.owners.add(o)
 	}
 	return o
 }
 
 // leave forgets an owner that neither holds nor waits.
 func (o *owner) leave() {
-	if o.stakes == 0 && len(o.requests) == 0 && o.session.owners[o.key] == o {
-		delete(o.session.owners, o.key)
+	if o.stakes == 0 && len(o.requests) == 0 && o.session.owners.find(o.key) == o {
+		o.session.owners.remove(o)
 	}
 }

@@ -37,12 +37,12 @@ type session struct {
 	endedSeq uint64 // place among the ended ones, which are forgotten in that order
 
 	space     *space              // derived
-	owners    map[string]*owner   // derived: those that hold or wait
-	answers   map[uint64]*answer  // derived: kept answers by request id
-	kept      []*answer           // derived: the same in order of completion
+	owners    ownerSet            // derived: those that hold or wait
+	kept      chain[answerRef]    // derived: kept answers, in order of completion
+	lowest    uint64              // derived: no kept answer has a lower request id
 	waiting   map[uint64]*request // derived: waits by request id, those without one left out
 	waits     list[*request]      // derived: all waits, by arrival; decided ones too
-	grants    list[*grant]        // derived: by id, ending ones too
+	grants    chain[grantRef]     // derived: by id, ending ones too
 	item      *backlogItem        // derived: its end in the backlog, carried out or not
 	timer     timer               // derived
 	acquiring int                 // derived: acquires among the waits that are in the order
@@ -53,19 +53,26 @@ func (s *session) alive() bool { return s.ended == NotEnded }
 // answer is a kept answer (HF-7.2).
 type answer struct {
 	entityNode
-	session   SessionID
+	session   *session
 	request   uint64
 	completed uint64 // number of its completion in the session; orders the kept answers
 	digest    uint64
+	first     uint64 // index of the first answer
+	grantID   GrantID
+	more      *answerDetails // nil: they follow from the rest
 	kind      answerKind
 	outcome   Outcome
 	refusal   Refusal
-	grantID   GrantID
-	token     Token
-	first     uint64 // index of the first answer
 	ended     EndReason
-	detail    string
-	grant     *grant // derived: counted in its refs
+
+	grant grantRef              // derived: counted in its refs
+	links chainLinks[answerRef] // derived: its neighbours among those of the session
+}
+
+// answerDetails is what few answers have.
+type answerDetails struct {
+	token  Token // if it is not the first of the grant
+	detail string
 }
 
 // answerKind says what kind of command an answer belongs to, as far as Cancel must know.
@@ -77,41 +84,64 @@ const (
 	cancelledMark            // of a Cancel that came before its request (HF-4.9)
 )
 
-// grant is what an owner holds (HF-5.1). When it has ended it is kept as long as an answer refers
-// to it, so that a replay can say why it ended (HF-2.9).
+// grant is what an owner holds (HF-5.1): its claims are the holds. When it has ended it is kept as
+// long as an answer refers to it, so that a replay can say why it ended (HF-2.9).
 type grant struct {
 	entityNode
 	id        GrantID
-	token     Token
-	session   *session
-	ownerKey  string
-	named     []Claim // in byte order of their names
+	owner     *owner // its session and key
+	grantedAt Millis
 	depth     uint32
+	ending    EndReason // its end is decided and stands in the backlog (HF-2.3a)
+	ended     EndReason // it is gone
+	*grantTerms
+
+	holds holdRef              // derived from the named claims: one for each name, implied ones too
+	refs  uint32               // derived: answers that refer to it
+	links chainLinks[grantRef] // derived: its neighbours among those of the session
+}
+
+// grantTerms is what few grants have. All others share one that is empty: see own.
+type grantTerms struct {
+	newToken  Token  // that of a raised conversion; 0: it has its first
 	lease     Millis // length; 0: none
 	leaseEnd  Millis
 	maxHold   Millis // deadline; 0: none
 	lockDelay Millis
 	metadata  string
-	grantedAt Millis
-	ending    EndReason // its end is decided and stands in the backlog (HF-2.3a)
-	ended     EndReason // it is gone
 	detail    string
 
-	owner   *owner        // derived
-	holds   []hold        // derived: one for each name, implied ones too
-	convert *request      // derived: its waiting conversion
-	refs    int           // derived: answers that refer to it
-	links   links[*grant] // derived
-	timers  *[2]timer     // derived: lease, max_hold
+	convert *request  // derived: its waiting conversion
+	timers  *[2]timer // derived: lease, max_hold
+}
+
+var noTerms grantTerms
+
+// own makes sure that the terms of a grant are its own, to be changed.
+func (g *grant) own() *grantTerms {
+	if g.grantTerms == &noTerms {
+		g.grantTerms = &grantTerms{}
+	}
+	return g.grantTerms
+}
+
+func (g *grant) session() *session { return g.owner.session }
+
+// token is the present one (HF-6.1).
+func (g *grant) token() Token {
+	if g.newToken != 0 {
+		return g.newToken
+	}
+	return Token(g.id)
 }
 
 // isEnding tells whether the grant's end is decided: it only excludes others (HF-2.3a).
-func (g *grant) isEnding() bool { return g.ending != NotEnded || !g.session.alive() }
+func (g *grant) isEnding() bool { return g.ending != NotEnded || !g.session().alive() }
 
 // endsBy tells why a grant is ending.
 func (g *grant) endsBy() (EndReason, string) {
 	if g.ending == NotEnded {
-		return g.session.ended, g.session.detail
+		return g.session().ended, g.session().detail
 	}
 	return g.ending, g.detail
 }
@@ -146,7 +176,7 @@ type request struct {
 
 	space  *space          // derived
 	owner  *owner          // derived
-	grant  *grant          // derived: the one that is converted
+	grant  *grant          // derived: the one that is converted, while the request is in the order
 	places []place         // derived: one for each name, implied ones too
 	order  links[*request] // derived
 	label  uint64          // derived: rises along the order
@@ -201,7 +231,6 @@ type backlogItem struct {
 
 	s *session // derived
 	r *request // derived
-	g *grant   // derived
 	h *ghost   // derived
 }
 
@@ -229,7 +258,8 @@ type report struct {
 // space is what one namespace has of its own (HF-1.2); it is derived.
 type space struct {
 	name    string
-	locks   map[string]*lock
+	number  uint64 // tells spaces apart in hashes
+	t       *Table
 	sorted  lockIndex
 	order   list[*request]  // all waiters (HF-4.4)
 	waiting map[*owner]bool // owners that wait
@@ -237,7 +267,7 @@ type space struct {
 
 	// What the present command left to be looked at.
 	full    []*request // passed as often as may be, to be moved (HF-4.6)
-	dirty   []*lock    // where something may have become grantable
+	dirty   []*crowd   // where something may have become grantable
 	ready   []*request // requests that may have become grantable
 	touched []*owner   // through whom a cycle may have closed
 }
@@ -246,8 +276,9 @@ type space struct {
 type owner struct {
 	session  *session
 	key      string
+	number   uint64     // tells owners apart in hashes
 	requests []*request // in the order, by arrival
-	stakes   int        // locks on which it holds something
+	stakes   int32      // locks on which it holds something
 	touched  bool       // in space.touched
 }
 
@@ -267,16 +298,21 @@ func (o *owner) compare(p *owner) int {
 	}
 }
 
-// lock is all that stands on one name (HF-1.4); it is derived.
+// lock is all that stands on one name (HF-1.4); it is derived. Most locks are held by one grant and
+// that is all: then the hold says everything.
 type lock struct {
 	name  string
 	space *space
+	self  lockRef
+	holds chain[holdRef] // by grant id
+	*crowd
+}
 
-	sole   *stake            // the first stake, while it is the only one
-	stakes map[*owner]*stake // all stakes, once there were two
-	owners modeCounts        // owners by the mode in which they exclude others
-	held   modeCounts        // grants by their mode here
-	holds  holdList          // by grant id
+// crowd is what a lock has beyond a single hold. Locks without share one that is empty: see gather.
+type crowd struct {
+	lock   *lock      // while it has waiters
+	owners modeCounts // owners by the mode in which they exclude others
+	held   modeCounts // grants by their mode here
 	ghosts []*ghost
 	shut   modeCounts // ghosts by their mode here
 
@@ -286,27 +322,35 @@ type lock struct {
 	isDirty     bool
 }
 
-// stake is what one owner holds on one lock: the join of its grants there (HF-3.2).
-type stake struct {
-	owner  *owner
-	lock   *lock
-	live   modeCounts // grants that cover
-	ending modeCounts // grants that only exclude others
-	cover  Mode       // join of the live ones
-	shuts  Mode       // join of all: how it excludes others
-	holds  int
-}
+var noCrowd crowd
 
 // hold is a grant's mode on one name.
 type hold struct {
-	grant      *grant
-	stake      *stake
-	mode       Mode
-	ending     bool
-	prev, next *hold // on the lock, by grant id
+	grant  grantRef
+	lock   lockRef
+	links  chainLinks[holdRef] // on the lock, by grant id
+	next   holdRef             // of the grant, by name
+	stake  stakeRef            // 0: its owner has no other hold here
+	mode   Mode
+	named  Mode // None: implied by other claims of the grant
+	ending bool
 }
 
-type holdList struct{ first, last *hold }
+// stake is what an owner has on a lock where it has several holds: the join of them (HF-3.2).
+type stake struct {
+	owner  *owner
+	lock   lockRef
+	live   modeCounts // grants that cover
+	ending modeCounts // grants that only exclude others
+	stance            // the joins
+	holds  int32
+}
+
+// stance is how an owner stands on a lock.
+type stance struct {
+	cover Mode // join of what covers
+	shuts Mode // join of all: how it excludes others
+}
 
 // place is where a request stands in the queue of one name.
 type place struct {
@@ -365,4 +409,42 @@ func (l *list[T]) remove(e T) {
 	}
 	k.prev, k.next = none, none
 	l.size--
+}
+
+// chain is a doubly linked list of values in a slab.
+type chain[R ~uint32] struct {
+	first, last R
+	size        uint32
+}
+
+// chainLinks are the neighbours of a value in a chain.
+type chainLinks[R ~uint32] struct{ prev, next R }
+
+// push puts a value at the end. links gives those of any value.
+func (c *chain[R]) push(n R, links func(R) *chainLinks[R]) {
+	k := links(n)
+	k.prev, k.next = c.last, 0
+	if c.last == 0 {
+		c.first = n
+	} else {
+		links(c.last).next = n
+	}
+	c.last = n
+	c.size++
+}
+
+func (c *chain[R]) remove(n R, links func(R) *chainLinks[R]) {
+	k := links(n)
+	if k.prev == 0 {
+		c.first = k.next
+	} else {
+		links(k.prev).next = k.next
+	}
+	if k.next == 0 {
+		c.last = k.prev
+	} else {
+		links(k.next).prev = k.prev
+	}
+	*k = chainLinks[R]{}
+	c.size--
 }

@@ -1,5 +1,7 @@
 package locktable
 
+import "strings"
+
 // Version is the highest semantics version that this table knows (HF-10.7).
 const Version = 1
 
@@ -23,16 +25,25 @@ type Table struct {
 	g      globals
 
 	sessions   map[SessionID]*session // ended ones too, while they are remembered
-	grants     map[GrantID]*grant     // ended ones not
 	nonces     map[nonceKey]*nonce
 	ghosts     map[GrantID]*ghost
 	spaces     map[string]*space
+	locks      slab[lockRef, lock]
+	holds      slab[holdRef, hold]
+	stakes     slab[stakeRef, stake]
 	principals map[string]uint32 // live sessions
 	deadlines  timers
+	emptying   fifo[*session] // ended sessions that have kept answers, in the same order
 	forgetting fifo[*session] // ended sessions, in the order in which they are forgotten
 	fading     fifo[*nonce]   // nonces of cancelled requests, likewise
 	backlog    backlog
 	reports    fifo[*report]
+
+	lockIndex   index // by namespace and name
+	grantIndex  index // by id; ended ones not
+	answerIndex index // by session and request id
+	stances     index // by lock and owner: see lock.go
+	ownersMade  uint64
 
 	// The batch that is being applied.
 	at        Index
@@ -41,6 +52,8 @@ type Table struct {
 	answering *request // the new waiter whose outcome is the result, if it comes in this command
 	events    []Event  // in room that the next batch uses again
 	expanded  []Claim  // room for the claims of the command at hand
+	found     []*lock  // room for their locks
+	shown     []Claim  // of grants in results and events
 	live      int      // grants that are held
 	waits     int      // requests in the order
 }
@@ -62,7 +75,6 @@ func newTable(tuning Tuning) *Table {
 	return &Table{
 		tuning:     tuning,
 		sessions:   map[SessionID]*session{},
-		grants:     map[GrantID]*grant{},
 		nonces:     map[nonceKey]*nonce{},
 		ghosts:     map[GrantID]*ghost{},
 		spaces:     map[string]*space{},
@@ -93,6 +105,7 @@ func (t *Table) Apply(b Batch) Effects {
 	}
 	t.result = nil
 	t.freshen()
+	t.dropEnded()
 	t.es.settle()
 	return Effects{Index: b.Index, Time: t.g.time, Results: results, Events: t.events, Backlog: t.hasBacklog()}
 }
@@ -153,7 +166,7 @@ func (t *Table) refuse(why Refusal) {
 // bootstrap names the history; a second one changes nothing.
 func (t *Table) bootstrap(c *Bootstrap) {
 	if t.g.clusterID == "" {
-		t.g.clusterID = c.ClusterID
+		t.g.clusterID = strings.Clone(c.ClusterID)
 	}
 	t.done()
 }

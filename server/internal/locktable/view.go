@@ -82,7 +82,7 @@ type GhostView struct {
 // Lock shows the lock of a name; an empty one if nothing stands there.
 func (t *Table) Lock(namespace, name string) LockView {
 	if sp := t.spaces[namespace]; sp != nil {
-		if l := sp.locks[name]; l != nil {
+		if l := sp.find(name); l != nil {
 			return l.view()
 		}
 	}
@@ -99,15 +99,15 @@ func (t *Table) Locks(namespace, prefix, after string, limit int) (locks []LockV
 	below := ""
 	if prefix != "" {
 		below = prefix + "/"
-		if l := sp.locks[prefix]; l != nil && after < prefix {
+		if l := sp.find(prefix); l != nil && after < prefix {
 			locks = append(locks, l.view())
 		}
 	}
-	sp.sorted.tree.Ascend(max(below, after), func(name string, l *lock) bool {
+	sp.sorted.tree.Ascend(&lock{name: max(below, after)}, func(l *lock) bool {
 		switch {
-		case !isBelow(name, prefix):
+		case !isBelow(l.name, prefix):
 			return false
-		case name <= after:
+		case l.name <= after:
 			return true
 		case len(locks) == limit:
 			more = true
@@ -120,17 +120,17 @@ func (t *Table) Locks(namespace, prefix, after string, limit int) (locks []LockV
 }
 
 func (l *lock) view() LockView {
-	v := LockView{Name: l.name, WaitersTotal: l.queued}
-	for mode := IS; mode < modeCount; mode++ {
-		v.HoldersTotal += int(l.held[mode])
-	}
-	for h := l.holds.first; h != nil && len(v.Holders) < shownMax; h = h.next {
-		g := h.grant
-		_, none := g.claimToConvert(l.name)
+	v := LockView{Name: l.name, HoldersTotal: int(l.holds.size), WaitersTotal: l.queued}
+	for h := range l.eachHold() {
+		if len(v.Holders) == shownMax {
+			break
+		}
+		g := l.space.t.grantOf(h)
+		s := g.session()
 		v.Holders = append(v.Holders, HolderView{
-			Grant: g.info(), Session: g.session.id, Owner: g.ownerKey, Mode: h.mode, Implied: none != NoRefusal,
+			Grant: g.info(g.named(nil)), Session: s.id, Owner: g.owner.key, Mode: h.mode, Implied: h.named == None,
 			Ending: g.isEnding(), Metadata: g.metadata, GrantedAt: g.grantedAt,
-			SessionMetadata: g.session.metadata,
+			SessionMetadata: s.metadata,
 		})
 	}
 	for p := l.first; p != nil && len(v.Waiters) < shownMax; p = p.next {
@@ -215,7 +215,7 @@ func (t *Table) Sessions(namespace string, after SessionID, limit int) (sessions
 func (s *session) view() SessionView {
 	return SessionView{
 		ID: s.id, Principal: s.principal, Namespace: s.namespace, Metadata: s.metadata, TTL: s.ttl,
-		Deadline: s.deadline, OpenedAt: s.openedAt, Implicit: s.implicit, Grants: s.grants.size,
+		Deadline: s.deadline, OpenedAt: s.openedAt, Implicit: s.implicit, Grants: int(s.grants.size),
 		Waiting: s.waits.size,
 	}
 }
@@ -274,10 +274,14 @@ func (t *Table) ExplainRequest(session SessionID, request uint64, limit int) Exp
 // ExplainLock tells what the last waiter on a name waits for.
 func (t *Table) ExplainLock(namespace, name string, limit int) Explanation {
 	sp := t.spaces[namespace]
-	if sp == nil || sp.locks[name] == nil || sp.locks[name].last == nil {
+	if sp == nil {
 		return Explanation{}
 	}
-	return t.explain(sp.locks[name].last.request, limit)
+	l := sp.find(name)
+	if l == nil || l.last == nil {
+		return Explanation{}
+	}
+	return t.explain(l.last.request, limit)
 }
 
 func (t *Table) explain(r *request, limit int) Explanation {
@@ -328,10 +332,10 @@ func (t *Table) step(b Blocker, distance int) (WaitStep, *owner) {
 	}
 	step.SessionMetadata, step.SessionTTL = s.metadata, s.ttl
 	step.SessionDeadline, step.SessionEnded = s.deadline, !s.alive()
-	if g := t.grants[b.Grant]; g != nil {
+	if g := t.grant(b.Grant); g != nil {
 		step.Since = g.grantedAt
 	}
-	o := s.owners[b.Owner]
+	o := s.owners.find(b.Owner)
 	if o != nil && b.Kind == WaiterAhead {
 		for _, r := range o.requests {
 			if r.arrival == b.Arrival {

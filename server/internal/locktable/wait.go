@@ -51,18 +51,12 @@ func (t *Table) finish(r *request, final Result) {
 		delete(s.waiting, r.id)
 	}
 	s.waits.remove(r)
-	if r.grant != nil {
-		if r.grant.convert == r {
-			r.grant.convert = nil
-		}
+	if g := t.grant(r.converts); g != nil && g.convert == r {
+		g.convert = nil
 	}
 	t.es.drop(r)
 	if r.id != 0 && (s.alive() || s.implicit) {
-		t.keepAnswer(s, &answer{
-			request: r.id, digest: r.digest, kind: waitAnswer, outcome: final.Outcome,
-			grantID: final.Grant.ID, token: final.Grant.Token, first: t.at.Entry,
-			ended: final.Ended, detail: final.Detail,
-		})
+		t.keepAnswer(s, r.id, r.digest, waitAnswer, &final)
 	}
 	t.emit(Event{
 		Kind: EventOutcome, Namespace: s.namespace, Session: s.id, Owner: r.ownerKey, Request: r.id,
@@ -89,7 +83,7 @@ func (t *Table) give(r *request) {
 	if r.grant != nil {
 		t.leaveOrder(r)
 		t.raiseMode(r.grant, r.named[0])
-		final = Result{Outcome: Granted, Grant: r.grant.info()}
+		final = Result{Outcome: Granted, Grant: t.info(r.grant)}
 	} else {
 		final = t.giveAcquire(r)
 	}
@@ -101,7 +95,8 @@ func (t *Table) give(r *request) {
 
 func (t *Table) giveAcquire(r *request) Result {
 	claims := t.expand(r.named)
-	g := r.space.covering(r.owner, claims)
+	at := r.space.findAll(claims)
+	g := r.space.covering(r.owner, claims, at)
 	if g != nil {
 		t.wakeBehind(r) // otherwise its claims stay in the way, as holds
 	}
@@ -112,15 +107,15 @@ func (t *Table) giveAcquire(r *request) Result {
 		}
 		t.reenter(g, r.lease)
 		t.started(r.session, r.id)
-		return Result{Outcome: Granted, Grant: g.info()}
+		return Result{Outcome: Granted, Grant: t.info(g)}
 	}
 	s := r.session
 	g = t.newGrant(&terms{
-		session: s, owner: r.owner, named: r.named, expanded: claims,
+		owner: r.owner, named: r.named, expanded: claims, at: at,
 		lease: r.lease, maxHold: r.maxHold, lockDelay: r.lockDelay, metadata: r.metadata,
 	})
 	t.started(s, r.id)
-	return Result{Outcome: Granted, Grant: g.info()}
+	return Result{Outcome: Granted, Grant: t.info(g)}
 }
 
 // blockersShown is how many blockers an answer names (HF-4.2).
@@ -137,14 +132,15 @@ func (r *request) inTheWay() (position int, shown []Blocker, total int) {
 	for i := range r.places {
 		p := &r.places[i]
 		l := p.lock
-		if p.satisfied || !l.isShut(r.owner, p.mode) && l.held.against(p.mode) == 0 {
+		if p.satisfied || !l.isShut(r.owner, p.mode) && l.heldAgainst(p.mode) == 0 {
 			continue
 		}
-		for h := l.holds.first; h != nil; h = h.next {
-			if h.stake.owner != r.owner && !compatible[p.mode][h.mode] {
+		for h := range l.eachHold() {
+			g := l.space.t.grantOf(h)
+			if g.owner != r.owner && !compatible[p.mode][h.mode] {
 				show(Blocker{
-					Kind: Holder, Name: l.name, Mode: h.mode, Session: h.grant.session.id,
-					Owner: h.grant.ownerKey, Grant: h.grant.id,
+					Kind: Holder, Name: l.name, Mode: h.mode, Session: g.session().id,
+					Owner: g.owner.key, Grant: g.id,
 				})
 			}
 		}
@@ -164,6 +160,11 @@ func (r *request) inTheWay() (position int, shown []Blocker, total int) {
 		ahead := 0
 		if !p.satisfied && p.lock.waiting.against(p.mode) > 0 {
 			for q := p.lock.first; q != p; q = q.next {
+				if p.next == nil && len(shown) == blockersShown { // the rest need not be walked
+					rest := p.aheadOfLast() - ahead
+					ahead, total = ahead+rest, total+rest
+					break
+				}
 				if q.conflicts(p) {
 					ahead++
 					show(q.blocker())
@@ -173,6 +174,23 @@ func (r *request) inTheWay() (position int, shown []Blocker, total int) {
 		most = max(most, ahead)
 	}
 	return 1 + most, shown, total
+}
+
+// aheadOfLast counts the waiters that conflict with the last one of a queue.
+func (p *place) aheadOfLast() int {
+	n := int(p.lock.waiting.against(p.mode))
+	if !compatible[p.mode][p.mode] {
+		n-- // itself
+	}
+	for _, r := range p.request.owner.requests {
+		for i := range r.places {
+			q := &r.places[i]
+			if q != p && q.lock == p.lock && !q.satisfied && !compatible[p.mode][q.mode] {
+				n--
+			}
+		}
+	}
+	return n
 }
 
 func (p *place) blocker() Blocker {
