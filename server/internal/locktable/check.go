@@ -167,25 +167,27 @@ func (t *Table) checkLocks() error {
 	}
 	locks, stances := 0, 0
 	for _, sp := range t.spacesByName() {
-		locks += sp.sorted.tree.Len()
-		var err error
-		sp.sorted.tree.Scan(func(l *lock) bool {
-			var n int
+		locks += sp.sorted.len()
+		last, seen := "", 0
+		for l := range sp.sorted.from("", "") {
 			switch {
+			case seen > 0 && l.name <= last:
+				return fmt.Errorf("lock %s is listed behind %s", l.name, last)
 			case sp.find(l.name) != l || l.space != sp || t.locks.at(l.self) != l:
-				err = fmt.Errorf("lock %s is not found", l.name)
+				return fmt.Errorf("lock %s is not found", l.name)
+			case l.fresh > 0 && sp.sorted.fresh[l.fresh-1] != l:
+				return fmt.Errorf("lock %s is not fresh", l.name)
 			case l.holds.first == 0 && l.queued == 0 && len(l.ghosts) == 0:
-				err = fmt.Errorf("lock %s is empty and kept", l.name)
-			default:
-				if n, err = l.check(); err != nil {
-					err = fmt.Errorf("lock %s: %w", l.name, err)
-				}
-				stances += n
+				return fmt.Errorf("lock %s is empty and kept", l.name)
 			}
-			return err == nil
-		})
-		if err != nil {
-			return err
+			n, err := l.check()
+			if err != nil {
+				return fmt.Errorf("lock %s: %w", l.name, err)
+			}
+			last, seen, stances = l.name, seen+1, stances+n
+		}
+		if seen != sp.sorted.len() {
+			return fmt.Errorf("%d locks are listed, there are %d", seen, sp.sorted.len())
 		}
 	}
 	if t.lockIndex.len() != locks || t.locks.inUse() != locks {

@@ -23,13 +23,12 @@ func who(s SessionID, key string) string {
 func (t *Table) String() string {
 	var b strings.Builder
 	for _, sp := range t.spacesByName() {
-		if sp.name != DefaultNamespace && sp.sorted.tree.Len() > 0 {
+		if sp.name != DefaultNamespace && sp.sorted.len() > 0 {
 			fmt.Fprintf(&b, "namespace %s\n", sp.name)
 		}
-		sp.sorted.tree.Scan(func(l *lock) bool {
+		for l := range sp.sorted.from("", "") {
 			l.print(&b)
-			return true
-		})
+		}
 	}
 	return b.String()
 }

@@ -3,24 +3,14 @@ package locktable
 import (
 	"iter"
 	"strings"
-
-	"github.com/tidwall/btree"
 )
-
-// lockIndex holds the locks of a namespace in byte order of their names.
-type lockIndex struct{ tree *btree.BTreeG[*lock] }
-
-func newLockIndex() lockIndex {
-	byName := func(a, b *lock) bool { return a.name < b.name }
-	return lockIndex{btree.NewBTreeGOptions(byName, btree.Options{NoLocks: true})}
-}
 
 func (t *Table) space(name string) *space {
 	sp := t.spaces[name]
 	if sp == nil {
 		name = strings.Clone(name)
 		sp = &space{
-			name: name, number: uint64(len(t.spaces)), t: t, sorted: newLockIndex(), waiting: map[*owner]bool{},
+			name: name, number: uint64(len(t.spaces)), t: t, sorted: newSortedLocks(), waiting: map[*owner]bool{},
 		}
 		sp.order.links = func(r *request) *links[*request] { return &r.order }
 		t.spaces[name] = sp
@@ -54,7 +44,7 @@ func (sp *space) newLock(name string) *lock {
 	n, l := sp.t.locks.take()
 	l.name, l.space, l.self, l.crowd = strings.Clone(name), sp, n, &noCrowd
 	sp.t.lockIndex.add(hashText(name, sp.number), uint32(n))
-	sp.sorted.tree.Set(l)
+	sp.sorted.add(l)
 	return l
 }
 
@@ -86,7 +76,7 @@ func (l *lock) tidy() {
 	}
 	if sp := l.space; l.holds.size == 0 {
 		sp.t.lockIndex.remove(hashText(l.name, sp.number), uint32(l.self))
-		sp.sorted.tree.Delete(l)
+		sp.sorted.remove(l)
 		sp.t.locks.give(l.self)
 	}
 }

@@ -260,7 +260,7 @@ type space struct {
 	name    string
 	number  uint64 // tells spaces apart in hashes
 	t       *Table
-	sorted  lockIndex
+	sorted  sortedLocks
 	order   list[*request]  // all waiters (HF-4.4)
 	waiting map[*owner]bool // owners that wait
 	owed    *backlogItem    // its place in the backlog if grants are owed here
@@ -304,6 +304,7 @@ type lock struct {
 	name  string
 	space *space
 	self  lockRef
+	fresh uint32         // 1 more than its place among the fresh ones; 0: it is in the tree
 	holds chain[holdRef] // by grant id
 	*crowd
 }

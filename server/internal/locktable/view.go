@@ -103,20 +103,18 @@ func (t *Table) Locks(namespace, prefix, after string, limit int) (locks []LockV
 			locks = append(locks, l.view())
 		}
 	}
-	sp.sorted.tree.Ascend(&lock{name: max(below, after)}, func(l *lock) bool {
+	for l := range sp.sorted.from(max(below, after), prefix) {
 		switch {
 		case !isBelow(l.name, prefix):
-			return false
+			return locks, false
 		case l.name <= after:
-			return true
 		case len(locks) == limit:
-			more = true
-			return false
+			return locks, true
+		default:
+			locks = append(locks, l.view())
 		}
-		locks = append(locks, l.view())
-		return true
-	})
-	return locks, more
+	}
+	return locks, false
 }
 
 func (l *lock) view() LockView {
