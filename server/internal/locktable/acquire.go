@@ -106,9 +106,6 @@ func (t *Table) arrive(s *session, c *Acquire, digest uint64) {
 	}
 	if isFree(o, claims, at) {
 		t.grantAtOnce(s, c, &what, digest)
-		if len(o.requests) > 0 {
-			sp.touch(o)
-		}
 		t.settleCommand(sp)
 		return
 	}

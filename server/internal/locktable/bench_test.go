@@ -19,11 +19,12 @@ type world struct {
 	*Table
 	index    uint64
 	requests []uint64 // the last id of each session
+	busy     int      // the first of the sessions, which do what is measured
 }
 
 // opened makes a table with n sessions of a day.
 func opened(n int) *world {
-	w := &world{Table: New(), index: 1, requests: make([]uint64, n+1)}
+	w := &world{Table: New(), index: 1, requests: make([]uint64, n+1), busy: n}
 	commands := []Command{&Bootstrap{ClusterID: "bench"}}
 	for range n {
 		commands = append(commands, &OpenSession{Namespace: DefaultNamespace, TTL: day})
@@ -80,7 +81,7 @@ func (w *world) pairs(b *testing.B, name func(i int) []Claim) {
 	b.ResetTimer()
 	used := cpu()
 	for n := 0; n < b.N; n += 2 * batchCommands {
-		session := SessionID(n/256%(len(w.requests)-1) + 1)
+		session := SessionID(n/256%w.busy + 1)
 		for i := range commands {
 			acquires[i] = Acquire{Caller: w.caller(session, batchCommands), Claims: sets[n/256%batchSets][i]}
 			commands[i] = &acquires[i]
@@ -147,8 +148,9 @@ func BenchmarkApplyDepth(b *testing.B) {
 // BenchmarkApplyBeside is the acquire or release of a free lock while others wait elsewhere.
 func BenchmarkApplyBeside(b *testing.B) {
 	for _, waiters := range []int{1, 100, 10_000} {
-		w := opened(10_001)
+		w := opened(11_001)
 		w.fill(1000)
+		w.busy = 1000
 		w.queue(waiters, func(i int) string { return fmt.Sprintf("queues/%d", i%100) })
 		b.Run(fmt.Sprintf("waiters=%d", waiters), func(b *testing.B) {
 			w.pairs(b, func(i int) []Claim { return []Claim{{fmt.Sprintf("tenants/%d/free-%d", i%1000, i), X}} })
@@ -166,7 +168,7 @@ func (w *world) queue(waiters int, name func(i int) string) {
 	}
 	for i := range waiters {
 		commands = append(commands, &Acquire{
-			Caller: w.caller(SessionID(i+1), 0), Claims: []Claim{{name(i), X}}, WaitLimit: day,
+			Caller: w.caller(SessionID(len(w.requests)-2-i), 0), Claims: []Claim{{name(i), X}}, WaitLimit: day,
 		})
 	}
 	for len(commands) > 0 {
@@ -223,15 +225,15 @@ func (s samples) report(b *testing.B) {
 	b.ReportMetric(us(1), "max-us")
 }
 
-// BenchmarkApplyStorm is a storm of deadlocks: of 1,000 owners some in a row, 2 to 32 of them, hold
-// a lock each and then ask for that of the next, the last for that of the first. Its victim gives
-// way, and all release. An operation is the Apply of one request that waits; with cycles=false the
-// last does not ask.
+// BenchmarkApplyStorm is a storm of deadlocks: of 1,000 owners that wait in queues some, 2 to 32 of
+// them, hold a lock each and then ask for that of the next, the last for that of the first. Its
+// victim gives way, and all release. An operation is the Apply of one request that waits; with
+// cycles=false the last does not ask.
 func BenchmarkApplyStorm(b *testing.B) {
 	for _, cycles := range []bool{false, true} {
 		b.Run(fmt.Sprintf("cycles=%v", cycles), func(b *testing.B) {
 			const owners = 1000
-			w := opened(2 * owners)
+			w := opened(owners + 1)
 			w.queue(owners, func(i int) string { return fmt.Sprintf("queues/%d", i%50) })
 			var times samples
 			b.ResetTimer()
@@ -246,7 +248,7 @@ func BenchmarkApplyStorm(b *testing.B) {
 // ring makes sessions from one on wait for each other's locks.
 func (w *world) ring(from, length int, closed bool, times *samples) {
 	name := func(i int) []Claim { return []Claim{{fmt.Sprintf("ring/%d", from+i%length), X}} }
-	session := func(i int) SessionID { return SessionID(1000 + from + i) }
+	session := func(i int) SessionID { return SessionID(len(w.requests) - 2 - from - i) }
 	var commands []Command
 	for i := range length {
 		commands = append(commands, &Acquire{Caller: w.caller(session(i), 0), Claims: name(i)})

@@ -160,7 +160,7 @@ func (t *Table) setHold(h *hold, mode Mode, ending bool) {
 		if !is.shuts.Covers(was.shuts) {
 			l.wake(was.shuts)
 		}
-		if len(o.requests) > 0 {
+		if l.queued > 0 && len(o.requests) > 0 { // edges by a hold come from those who wait here
 			l.space.touch(o)
 		}
 	}
