@@ -30,6 +30,8 @@ func waitsFor(o *owner, exact bool, visit func(*owner)) {
 
 func exactly(o *owner, visit func(*owner)) { waitsFor(o, true, visit) }
 
+func (o *owner) searchPlace() *uint32 { return &o.place }
+
 func roughly(o *owner, visit func(*owner)) { waitsFor(o, false, visit) }
 
 // holdersAgainst visits the other owners that hold the name against a place, as far as they wait
@@ -57,6 +59,9 @@ func (p *place) holdersAgainst(visit func(*owner)) {
 // waitersAgainst visits the owners of conflicting waiters ahead. Behind one that waits for X the
 // rest can be reached through it.
 func (p *place) waitersAgainst(exact bool, visit func(*owner)) {
+	if p.lock.waiting.against(p.mode) == 0 { // a thousand that wait below a name do not conflict there
+		return
+	}
 	for q := p.prev; q != nil; q = q.prev {
 		if q.conflicts(p) {
 			visit(q.request.owner)
@@ -108,7 +113,7 @@ func (t *Table) resolve(sp *space) bool {
 				o.touched = false
 				continue
 			}
-			component := waitgraph.Component(o, roughly)
+			component := waitgraph.Component(o, roughly, (*owner).searchPlace)
 			if component == nil {
 				o.touched = false
 				continue

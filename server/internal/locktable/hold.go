@@ -14,7 +14,7 @@ func (t *Table) lockOf(h *hold) *lock { return t.locks.at(h.lock) }
 // a stake if there are several. They share one space of numbers.
 const stakeBit = 1 << 31
 
-func (l *lock) stanceHash(o *owner) uint64 { return hashNumbers(uint64(l.self), o.number) }
+func (l *lock) stanceHash(o *owner) uint64 { return hashNumbers(uint64(l.self), uint64(o.number)) }
 
 // stanceRef finds what an owner has on a lock with a crowd; 0 if nothing.
 func (t *Table) stanceRef(l *lock, o *owner) uint32 {

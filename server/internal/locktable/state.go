@@ -276,7 +276,8 @@ type space struct {
 type owner struct {
 	session  *session
 	key      string
-	number   uint64     // tells owners apart in hashes
+	number   uint32     // tells owners apart in hashes
+	place    uint32     // among the nodes of a search for cycles; 0 between searches
 	requests []*request // in the order, by arrival
 	stakes   int32      // locks on which it holds something
 	touched  bool       // in space.touched

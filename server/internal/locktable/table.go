@@ -43,7 +43,7 @@ type Table struct {
 	grantIndex  index // by id; ended ones not
 	answerIndex index // by session and request id
 	stances     index // by lock and owner: see lock.go
-	ownersMade  uint64
+	ownersMade  uint32
 
 	// The batch that is being applied.
 	at        Index

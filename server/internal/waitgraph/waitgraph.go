@@ -25,37 +25,49 @@ func Reaches[N comparable](from, to N, next Next[N]) bool {
 }
 
 // Component gives the nodes that lie on a cycle together with start, start first; none if start
-// lies on no cycle.
-func Component[N comparable](start N, next Next[N]) []N {
-	back := map[N][]N{} // edges seen, turned round
-	seen := map[N]bool{start: true}
-	stack := []N{start}
-	for len(stack) > 0 {
-		n := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		next(n, func(m N) {
-			back[m] = append(back[m], n)
-			if !seen[m] {
-				seen[m] = true
-				stack = append(stack, m)
+// lies on no cycle. Place gives room in a node for a number, which is 0 before and after: a search
+// through a thousand nodes costs no map.
+func Component[N comparable](start N, next Next[N], place func(N) *uint32) []N {
+	nodes := []N{start}
+	*place(start) = 1
+	into := []int32{none}                // of each node, the last of the edges that lead to it
+	var edges []struct{ from, on int32 } // turned round: where an edge comes from, and the next to the same node
+	for i := 0; i < len(nodes); i++ {
+		next(nodes[i], func(m N) {
+			at := place(m)
+			if *at == 0 {
+				nodes, into = append(nodes, m), append(into, none)
+				*at = uint32(len(nodes))
 			}
+			edges = append(edges, struct{ from, on int32 }{int32(i), into[*at-1]})
+			into[*at-1] = int32(len(edges) - 1)
 		})
 	}
-	if len(back[start]) == 0 {
+	for _, n := range nodes {
+		*place(n) = 0
+	}
+	if into[0] == none {
 		return nil
 	}
-	component := []N{start}
-	reaching := map[N]bool{start: true}
+	component := []int32{0}
+	reaching := make([]bool, len(nodes))
+	reaching[0] = true
 	for i := 0; i < len(component); i++ {
-		for _, n := range back[component[i]] {
-			if !reaching[n] {
-				reaching[n] = true
-				component = append(component, n)
+		for e := into[component[i]]; e != none; e = edges[e].on {
+			if from := edges[e].from; !reaching[from] {
+				reaching[from] = true
+				component = append(component, from)
 			}
 		}
 	}
-	return component
+	found := make([]N, len(component))
+	for i, n := range component {
+		found[i] = nodes[n]
+	}
+	return found
 }
+
+const none = -1
 
 // Shortest gives the shortest cycle among nodes, which are in rising order. Each cycle is written
 // from its least node, and of several shortest the least sequence is given (HF-8.2). It is nil if

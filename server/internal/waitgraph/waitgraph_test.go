@@ -39,12 +39,24 @@ func TestShortest(t *testing.T) {
 
 func TestComponent(t *testing.T) {
 	g := graph{"a": {"b"}, "b": {"c", "x"}, "c": {"a"}, "x": {"y"}, "y": {"x"}}
-	got := Component("a", g.next)
+	places := map[string]*uint32{}
+	place := func(n string) *uint32 {
+		if places[n] == nil {
+			places[n] = new(uint32)
+		}
+		return places[n]
+	}
+	got := Component("a", g.next, place)
 	if len(got) != 3 || got[0] != "a" {
 		t.Errorf("component of a is %v, want a, b, c", got)
 	}
-	if got := Component("b2", g.next); got != nil {
+	if got := Component("b2", g.next, place); got != nil {
 		t.Errorf("component of a node on no cycle is %v", got)
+	}
+	for n, at := range places {
+		if *at != 0 {
+			t.Errorf("%s keeps the number %d", n, *at)
+		}
 	}
 }
 
