@@ -163,40 +163,36 @@ class Job(Generic[T]):
         self.result: T | None = None
         self.error: BaseException | None = None
         self._engine = engine
-        self._task: asyncio.Task[None] | None = None
-        self._cancelled = False
+        self._task: asyncio.Task[T] | None = None
         engine._jobs.add(self)
         if not engine.soon(self._begin, coroutine):
             coroutine.close()
             self._abort()
 
     def _abort(self) -> None:
-        """The engine has ended, and with it the job."""
+        """It was cancelled, or the engine has ended and with it the job."""
         if not self.done.is_set():
             self.error = error(Reason.CLOSED, "the client is closed")
             self.done.set()
 
     def _begin(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._task = self._engine.spawn(self._run(coroutine))
-        if self._cancelled:
-            self._task.cancel()
+        self._task = self._engine.spawn(coroutine)
+        self._task.add_done_callback(self._finished)
 
-    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        try:
-            self.result = await coroutine
-        except BaseException as e:
-            self.error = e
-            if isinstance(e, asyncio.CancelledError):
-                self.error = error(Reason.CLOSED, "the client is closed")
-        finally:
-            self._engine._jobs.discard(self)
-            self.done.set()
+    def _finished(self, task: asyncio.Task[T]) -> None:
+        self._engine._jobs.discard(self)
+        if task.cancelled():
+            self._abort()
+            return
+        self.error = task.exception()
+        if self.error is None:
+            self.result = task.result()
+        self.done.set()
 
     def cancel(self) -> None:
         self._engine.soon(self._cancel)
 
     def _cancel(self) -> None:
-        self._cancelled = True
         if self._task is not None:
             self._task.cancel()
 
