@@ -62,7 +62,8 @@ class Server:
             if len(self.urls) == nodes:
                 break
         assert len(self.urls) == nodes, "".join(said)
-        threading.Thread(target=self._drain, daemon=True).start()
+        self._reader = threading.Thread(target=self._drain, daemon=True)
+        self._reader.start()
 
     def _drain(self) -> None:
         assert self._process.stdout is not None
@@ -79,6 +80,9 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
         self._dir.cleanup()
 
 

@@ -42,10 +42,9 @@ def in_child(f: Callable[[], object]) -> str:
 
 def test_child_holds_nothing_of_its_parents(url: str, name: str) -> None:
     with Client(url) as c, c.lock(name).hold() as h:
-        threads = threading.active_count()
 
         def child() -> None:
-            assert threading.active_count() == threads - 1  # nobody renews here
+            assert threading.active_count() == 1  # nobody renews here
             assert not h.held
             assert h.lost
             assert h.lost_reason is LostReason.FORKED
@@ -131,18 +130,19 @@ def test_child_that_ends_in_the_usual_way_disturbs_nobody(url: str, name: str) -
     """The destructors of a child that runs its interpreter down touch nothing of the parent's: the
     descriptors beneath are shared."""
     program = """
-import os, sys, holdfast
+import os, sys, time, holdfast
 with holdfast.Client(sys.argv[1], ttl=2.0) as c, c.lock(sys.argv[2]).hold() as h:
     for _ in range(5):
         pid = os.fork()
         if pid == 0:
             raise SystemExit(0)
-        assert os.waitpid(pid, 0)[1] != 0 or True
+        assert os.waitpid(pid, 0)[1] == 0
         with c.lock(sys.argv[2] + "/x").hold():
             h.check()
     session = c._core._opening.job.outcome()
     renewed = session.renewed
     while session.renewed == renewed:
+        time.sleep(0.01)
         h.check()
 print("parent ok")
 """
@@ -167,7 +167,7 @@ def test_multiprocessing(url: str, name: str, method: str) -> None:
         async with AsyncClient(url) as c, c.lock(f"{name}/parent").hold() as h:
             context = multiprocessing.get_context(method)
             ours, theirs = context.Pipe()
-            process = context.Process(target=mp_child, args=(theirs, url, name))  # type: ignore[attr-defined]
+            process = context.Process(target=mp_child, args=(theirs, url, f"{name}/child"))  # type: ignore[attr-defined]
             process.start()
             assert await asyncio.to_thread(ours.poll, 30)
             assert ours.recv() > h.token
