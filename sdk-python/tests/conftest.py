@@ -21,18 +21,19 @@ BINARY = os.environ.get("HOLDFAST_BIN") or str(
 )
 
 
-def free_ports(n: int) -> int:
-    """The first of n neighbouring ports that nobody uses just now."""
+def free_ports(nodes: int) -> int:
+    """A client port for the first of some nodes; each has three in a row, 100 apart."""
     while True:
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(socket.socket())
             first.bind(("127.0.0.1", 0))
             port = int(first.getsockname()[1])
-            if port + n > 65535:
+            others = [port + 100 * n + i for n in range(nodes) for i in range(3)][1:]
+            if others[-1] > 65535:
                 continue
             try:
-                for i in range(1, n):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port + i))
+                for other in others:
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", other))
             except OSError:
                 continue
             return port
@@ -42,7 +43,7 @@ class Server:
     """`holdfast dev` with one or more nodes."""
 
     def __init__(self, nodes: int = 1) -> None:
-        self.port = free_ports(3 * nodes)
+        self.port = free_ports(nodes)
         self._dir = tempfile.TemporaryDirectory(prefix="holdfast-test-")
         self._process = subprocess.Popen(
             [BINARY, "dev", "--dir", self._dir.name, "--client-port", str(self.port),

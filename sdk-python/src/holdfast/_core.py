@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from ._batch import Op
 from ._clock import Clock, system_clock
 from ._convert import duration_out
-from ._engine import Engine, Face, Job, Latch
+from ._engine import Engine, Face, Job, Latch, within
 from ._errors import (
     ClosedError,
     DeadlockVictimError,
@@ -324,7 +324,7 @@ class Core:
                     opening.job.cancel()
                 elif opening.job.error is None:
                     patience = max(RELEASE_GRACE, self.config.call_timeout)
-                    await asyncio.wait_for(opening.job.outcome().close(), patience)
+                    await within(opening.job.outcome().close(), patience)
             for session in list(self._sessions):
                 if session.telling is not None:
                     await _settled(session.telling)

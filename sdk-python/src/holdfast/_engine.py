@@ -155,6 +155,29 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("holdfast: a blocking call tried to suspend")
 
 
+async def within(coroutine: Coroutine[Any, Any, T], timeout: float | None) -> T:
+    """Await something for so long; raises `asyncio.TimeoutError` when the time is over.
+
+    As `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes together with
+    the result.
+    """
+    task = asyncio.ensure_future(coroutine)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=timeout)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # it is nobody's business any more
+        raise
+    if not done:
+        task.cancel()
+        await asyncio.wait({task})
+        if task.cancelled():
+            raise asyncio.TimeoutError
+    return task.result()
+
+
 class Job(Generic[T]):
     """A coroutine that runs in the engine, and what came of it."""
 
@@ -225,7 +248,7 @@ class Engine:
             while self._tasks:
                 for task in self._tasks:
                     task.cancel()
-                self.loop.run_until_complete(asyncio.wait(self._tasks))
+                self.loop.run_until_complete(asyncio.wait(self._tasks, timeout=1.0))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
             self.loop.run_until_complete(asyncio.sleep(0))  # aborted connections say goodbye

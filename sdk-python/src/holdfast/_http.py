@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import h11
 from pyqwest import Headers, Request, Response
 
+from ._engine import within
+
 CONNECT_TIMEOUT = 2.0  # seconds
 IDLE_MOST = 4  # connections that are kept for later calls
 HEADER_BYTES_MOST = 64 << 10
@@ -76,22 +78,22 @@ class Transport:
             self._drop(connection)
         if self._secure and self._context is None:
             self._context = self._tls() if self._tls else ssl.create_default_context()
-        generation = self._generation
-        loop = asyncio.get_running_loop()
-        try:
-            _, connection = await asyncio.wait_for(
-                loop.create_connection(
-                    lambda: _Connection(generation),
-                    self._host,
-                    self._port,
-                    ssl=self._context,
-                    server_hostname=self._host if self._secure else None,
-                ),
-                CONNECT_TIMEOUT,
-            )
-        except asyncio.TimeoutError:
-            raise ConnectionError(f"no connection to {self._authority} within 2 s") from None
+        connection = _Connection(self._generation)
         self._all.add(connection)
+        opening = asyncio.get_running_loop().create_connection(
+            lambda: connection,
+            self._host,
+            self._port,
+            ssl=self._context,
+            server_hostname=self._host if self._secure else None,
+        )
+        try:
+            await within(opening, CONNECT_TIMEOUT)
+        except BaseException as e:
+            self._drop(connection)
+            if isinstance(e, asyncio.TimeoutError):
+                raise ConnectionError(f"no connection to {self._authority} within 2 s") from None
+            raise
         return connection
 
     def _give_back(self, connection: _Connection) -> None:

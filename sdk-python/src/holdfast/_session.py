@@ -17,7 +17,7 @@ from typing import Any
 from ._batch import Batcher
 from ._clock import Clock
 from ._convert import lost_by_name
-from ._engine import Engine, Job, Latch
+from ._engine import Engine, Job, Latch, within
 from ._errors import (
     HoldfastError,
     LostError,
@@ -252,7 +252,7 @@ class Session:
 
     async def _tell(self) -> None:
         try:
-            await asyncio.wait_for(self.close_at_server(abandon=True), CLOSE_TIMEOUT)
+            await within(self.close_at_server(abandon=True), CLOSE_TIMEOUT)
         except (HoldfastError, asyncio.TimeoutError) as e:  # it ends by its deadline then
             self._log.info("session %d could not be given up: %s", self.id, e)
 

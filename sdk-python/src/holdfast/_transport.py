@@ -22,6 +22,7 @@ from . import _http
 from ._breaker import Attempt, Breaker, Verdict, judge
 from ._clock import Clock
 from ._convert import error_in
+from ._engine import within
 from ._errors import (
     HoldfastError,
     InternalError,
@@ -277,16 +278,17 @@ class Transport:
         sent = self._clock()
         try:
             asked = call(node.control if kind.control else node.data)
-            answer = await asyncio.wait_for(_unmasked(asked), kind.timeout or None)
+            answer = await within(_unmasked(asked), kind.timeout or None)
         except Exception as e:
             failure = call_error(e)
             if failure._unreached:
                 node.failed(self._clock())
             raise failure from failure.__cause__
         at = Timing(sent, self._clock() - sent)
-        self._accept(answer.cluster)
-        if answer.cluster is not None:
-            self._heard(answer.cluster.leader, node)
+        ref = getattr(answer, "cluster", None)  # some answers to operators have none
+        self._accept(ref)
+        if ref is not None:
+            self._heard(ref.leader, node)
         return answer, at
 
     async def retrying(self, kind: Kind, call: Call[T]) -> tuple[T, Timing]:
@@ -311,7 +313,7 @@ class Transport:
         try:
             while True:
                 try:
-                    message = await asyncio.wait_for(_unmasked(messages.__anext__()), patience)
+                    message = await within(_unmasked(messages.__anext__()), patience)
                 except StopAsyncIteration:
                     return
                 patience = self._silence
