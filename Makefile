@@ -149,6 +149,33 @@ bench-check: .bin/golangci-lint ## Tests and lint of the benchmarks' own module,
 .bin/etcd: conformance/bench/etcd/go.mod conformance/bench/etcd/go.sum
 	GOWORK=off go -C conformance/bench/etcd build -trimpath -o $(ROOT)/$@ go.etcd.io/etcd/server/v3
 
+## Python
+
+PYTHON ?= python3
+VENV   := sdk-python/.venv
+
+.PHONY: python-setup
+python-setup: $(VENV)/ready ## Make sdk-python/.venv with the pinned tools (PYTHON=python3, 3.11 or later).
+
+$(VENV)/ready: sdk-python/requirements-dev.txt sdk-python/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r sdk-python/requirements-dev.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e sdk-python
+	@touch $@
+
+.PHONY: python-test
+python-test: build python-setup ## Tests of the Python SDK, most of them against a real server.
+	cd sdk-python && .venv/bin/python -m pytest -q
+
+.PHONY: python-lint
+python-lint: python-setup $(BUF) ## ruff and mypy on the Python SDK; its generated messages are up to date.
+	cd sdk-python && .venv/bin/ruff check . && .venv/bin/ruff check --config pyproject.toml --ignore T20 ../examples && \
+	.venv/bin/ruff format --check src && .venv/bin/mypy
+	@fresh=$$(mktemp -d) && trap "rm -rf $$fresh" EXIT && \
+	sed "s|sdk-python/src/holdfast/_gen|$$fresh|" sdk-python/buf.gen.yaml > $$fresh.yaml && \
+	$(BUF) generate proto --path proto/holdfast/v1 --template $$fresh.yaml; rm -f $$fresh.yaml; \
+	diff -r -x __pycache__ $$fresh sdk-python/src/holdfast/_gen
+
 ## Generate
 
 .PHONY: generate

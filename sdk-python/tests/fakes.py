@@ -7,6 +7,9 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from protobuf import Oneof
+from protobuf.wkt.google.protobuf.duration_pb import Duration
+
 from holdfast._batch import Op
 from holdfast._engine import Job, Latch
 from holdfast._errors import HoldfastError
@@ -15,8 +18,6 @@ from holdfast._hold import Hold, Owner, acquire_op
 from holdfast._session import Session
 from holdfast._transport import Timing
 from holdfast._types import Claim, DeadlockAction
-from protobuf import Oneof
-from protobuf.wkt.google.protobuf.duration_pb import Duration
 
 MS = 10**6
 CLUSTER = types_pb.ClusterRef(cluster_id="c", epoch=1)

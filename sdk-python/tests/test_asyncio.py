@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import holdfast
 import pytest
 import pytest_asyncio
+
+import holdfast
 from holdfast import AsyncClient
 
 

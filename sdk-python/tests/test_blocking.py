@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-import holdfast
 import pytest
+
+import holdfast
 from conftest import eventually
 from holdfast import Client, Mode
 
@@ -401,9 +402,9 @@ def test_nobody_there() -> None:
 
 def test_no_holdfast_there(server) -> None:
     """The admin port speaks HTTP, and nothing of Holdfast."""
-    with Client(f"http://127.0.0.1:{server.port + 2}", call_timeout=5) as c:
-        with pytest.raises(holdfast.HoldfastError):
-            c.get_lock("a")
+    admin = f"http://127.0.0.1:{server.port + 2}"
+    with Client(admin, call_timeout=5) as c, pytest.raises(holdfast.InternalError, match="of this"):
+        c.get_lock("a")
 
 
 def test_namespaces_share_nothing(client: Client, url: str, name: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import threading
 
 import pytest
+
 from conftest import Server, eventually, open_sockets
 from holdfast import AsyncClient, Client
 

@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-import holdfast
 import pytest
+
+import holdfast
 from conftest import eventually
 from holdfast import AsyncClient, Client, LostReason
 

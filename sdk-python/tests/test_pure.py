@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-import holdfast
 import pytest
+
+import holdfast
 from holdfast import Mode, Reason, fence
 from holdfast._clock import SUSPEND_LEAP, LeapClock, system_clock
 from holdfast._convert import duration_out, error_in, lost_by_name

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-import holdfast
 import pytest
+from protobuf.wkt.google.protobuf.duration_pb import Duration
+
+import holdfast
 from fakes import CLUSTER, MS, World, granted, queued, results, settle
 from holdfast._batch import WINDOW
 from holdfast._errors import LostReason, Reason, error
 from holdfast._gen.holdfast.v1 import errors_pb, lock_pb, session_pb, types_pb
 from holdfast._transport import Timing
-from protobuf.wkt.google.protobuf.duration_pb import Duration
 
 Kind = session_pb.SessionEventKind
 
@@ -170,22 +171,48 @@ async def test_retry_has_the_same_id(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sent[0].operation.value.request_id == 1
 
 
-async def test_two_batches_in_flight_and_company_gathers() -> None:
-    """HF-11.6."""
+async def test_company_gathers_while_a_batch_is_away() -> None:
+    """HF-11.6: what comes meanwhile goes together when it comes back."""
     w = World()
     first = w.submit("a")
     await settle()
-    w.submit("b")
-    await settle()
     later = [w.submit(f"c{i}") for i in range(5)]
     await settle()
-    assert [len(b.operations) for b in w.script.batches] == [1, 1]
+    assert [len(b.operations) for b in w.script.batches] == [1]
     w.script.answer(lambda r: results(("acquire", granted(1))))
     await settle()
     assert first.hold is not None
-    assert [len(b.operations) for b in w.script.batches] == [1, 1, 5]
-    assert [b.acked for b in w.script.batches] == [0, 0, 1]
-    assert [op.id for op in later] == [3, 4, 5, 6, 7]
+    assert [len(b.operations) for b in w.script.batches] == [1, 5]
+    assert [b.acked for b in w.script.batches] == [0, 1]
+    assert [op.id for op in later] == [2, 3, 4, 5, 6]
+
+
+async def test_a_second_batch_goes_for_32_or_beside_one_that_is_late() -> None:
+    """HF-11.6: and never a third."""
+    w = World()
+    w.submit("a")
+    await settle()
+    for i in range(32):
+        w.submit(f"b{i}")
+    await settle()
+    assert [len(b.operations) for b in w.script.batches] == [1, 32]
+    for i in range(50):
+        w.submit(f"c{i}")
+    w.at(1)
+    await settle()
+    assert len(w.script.batches) == 2
+    w = World(trip_ms=10)
+    w.submit("a")
+    await settle()
+    w.submit("b")
+    w.at(0.019)
+    w.session.batcher._pump()
+    await settle()
+    assert len(w.script.batches) == 1
+    w.at(0.021)
+    w.session.batcher._pump()
+    await settle()
+    assert len(w.script.batches) == 2
 
 
 async def test_window_of_ids() -> None:
@@ -233,11 +260,13 @@ async def test_grant_that_came_first_is_given_back() -> None:
     w = World()
     op = w.submit()
     await settle()
+    w.at(1)  # the first batch is late
     w.session.batcher.abandon(op)
     await settle()
     (cancel,) = w.script.batches[1].operations
     assert cancel.operation is not None
     assert (cancel.operation.field, cancel.operation.value.request_id) == ("cancel", 1)
+    w.at(2)  # and so is the second
     w.script.answer(lambda r: results(("acquire", granted(4))))
     await settle()
     (release,) = w.script.batches[2].operations

@@ -11,6 +11,7 @@ import circuitbreaker
 import pytest
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
+
 from holdfast._breaker import FAILURES, OPEN_FOR, Breaker, Verdict, judge
 from holdfast._errors import Reason, error
 from holdfast._transport import call_error

@@ -1,11 +1,13 @@
 """Operations on their way to the server, many in one `Execute` (HF-11.6).
 
-What has come together is sent whenever one of two batches comes back: a lone operation never waits
-for company. Everything here is guarded by the session's lock; batches are sent by the engine.
+While nothing is in flight an operation goes at once. A second batch goes beside the first if there is
+enough for it or the first is late; otherwise what comes meanwhile goes when the first comes back.
+Everything here is guarded by the session's lock; batches are sent by the engine.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from ._session import Session
 
 IN_FLIGHT_MOST = 2  # batches of one session at a time
+BESIDE_LEAST = 32  # operations that a second batch is worth its call for
+LATE_AT_LEAST = 10**6  # ns
 WINDOW = 512  # no id so far above the oldest one without an answer (HF-7.2)
 BATCH_MOST = 1024
 BATCH_BYTES_MOST = 200 << 10  # below the 256 KiB that the server takes
@@ -101,6 +105,8 @@ class Batcher:
         self._failures = 0
         self._last_id = 0
         self._scheduled = False
+        self._sent = 0  # when the last batch went
+        self._hurry: asyncio.TimerHandle | None = None  # looks whether it is late
         self._unanswered: OrderedDict[int, Op] = OrderedDict()  # until the first answer, by id
         self.unfinished: OrderedDict[int, Op] = OrderedDict()  # until the final answer, by id
 
@@ -129,16 +135,35 @@ class Batcher:
         with self._s.lock:
             self._scheduled = False
             while self._in_flight < IN_FLIGHT_MOST and not self._paused and self._s.ended is None:
+                if self._in_flight > 0 and not self._worth_another():
+                    return
                 ops = self._take()
                 if not ops:
                     return
                 self._in_flight += 1
+                self._sent = self._s.clock()
                 request = lock_pb.ExecuteRequest(
                     session_id=self._s.id,
                     acked=self._acked(),
                     operations=[op.message() for op in ops],
                 )
                 self._s.spawn(self._send(ops, request))
+
+    def _worth_another(self) -> bool:
+        """Whether a second batch may go beside the one in flight."""
+        waiting = len(self._again) + len(self._fresh)
+        if waiting == 0 or waiting >= BESIDE_LEAST:
+            return waiting > 0
+        late = self._sent + max(LATE_AT_LEAST, 2 * self._s.trip) - self._s.clock()
+        if late <= 0:
+            return True
+        if self._hurry is None:
+            self._hurry = self._s.engine.loop.call_later(late / 1e9, self._late)
+        return False
+
+    def _late(self) -> None:
+        self._hurry = None
+        self._pump()
 
     def _take(self) -> list[Op]:
         """Take the next batch, and give ids to those that have none."""

@@ -75,7 +75,7 @@ class Session:
         self._anchor: int | None = None  # the greatest of sent - T x 0.99 over all anchors
         self.expires = 0  # deadline in cluster time, ms
         self.renewed = 0  # when the last command was sent that is known to have renewed it
-        self._trip = at.took  # smoothed round trip
+        self.trip = at.took  # smoothed round trip
         self.at_risk = Latch()  # set while a renewal is overdue
         self.look = 0  # when the deadlines are looked at next
         self._timer: asyncio.TimerHandle | None = None
@@ -125,7 +125,7 @@ class Session:
             anchor = at.sent - stamp.time_ms * RATIO
             if self._anchor is None or anchor > self._anchor:
                 self._anchor = anchor
-            self._trip += (at.took - self._trip) // 8
+            self.trip += (at.took - self.trip) // 8
             if d is None:
                 return
             self.raise_deadline(d)
@@ -140,7 +140,7 @@ class Session:
 
     def usable(self, deadline_ms: int) -> int:
         """Until when a deadline in cluster time may be relied on."""
-        margin = max(MARGIN_LEAST, 2 * self._trip) + self._margin
+        margin = max(MARGIN_LEAST, 2 * self.trip) + self._margin
         return (self._anchor or 0) + deadline_ms * RATIO - margin
 
     def inspect(self) -> None:
