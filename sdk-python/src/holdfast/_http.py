@@ -191,7 +191,10 @@ class _Connection(asyncio.Protocol):
 
     async def _next(self) -> object:
         while True:
-            event = self._http.next_event()
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as e:
+                raise ConnectionError(f"the connection broke: {e}") from e
             if event is not h11.NEED_DATA:
                 if isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
                     raise ConnectionError("the connection was closed before the answer")
