@@ -1,7 +1,8 @@
 # Everything about this project starts here: `make help`. CI calls nothing but these targets.
 #
-# Needed: Go 1.26 or later, and a C compiler for the race detector only. Tools are built from pinned
-# modules below tools/ into .bin; nothing is installed on the machine.
+# Needed: Go 1.26 and Python 3.11 or later, and a C compiler for the race detector only. Tools are built
+# from pinned modules below tools/ into .bin, Python's into sdk-python/.venv; nothing is installed on the
+# machine but what the benchmarks of others need (bench-peers).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -31,7 +32,7 @@ run: build ## Start a durable node on 127.0.0.1:7480 with its data in ./holdfast
 ## Check it
 
 .PHONY: test
-test: tools check-generate check-breaking check-tidy lint docs-check clauses unit ## Everything that has to hold before a change goes in.
+test: tools check-generate check-breaking check-tidy lint python-lint docs-check clauses unit python-test ## Everything that has to hold before a change goes in.
 
 .PHONY: unit
 unit: ## Tests of every module and of the tools.
@@ -100,11 +101,11 @@ leader: ## See that full load moves no leader for LOAD=10m; wants a machine that
 	go -C server test ./internal/raftnode -tags soak -run TestLeaderStaysUnderFullLoad -count=1 -v -timeout 0 -args -leader-load $(LOAD)
 
 .PHONY: fuzz
-fuzz: ## Every fuzz test of the server for FUZZTIME=1m.
-	@cd server && grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+fuzz: ## Every fuzz test for FUZZTIME=1m.
+	@grep -rl --include='*_test.go' '^func Fuzz' $(MODULES) | while read -r file; do \
 		for name in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$file" | cut -c6-); do \
 			echo "== $$(dirname "$$file") $$name"; \
-			go test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout 0; \
+			go test -C "$$(dirname "$$file")" . -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout 0; \
 		done; \
 	done
 

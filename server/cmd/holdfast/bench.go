@@ -142,6 +142,7 @@ func (a *app) benchCommand(s benchScenario) *cobra.Command {
 			if err := c.Check(); err != nil {
 				return usageError(cmd.CommandPath()+" --help", "%v", err)
 			}
+			roomForGarbage()
 			ctx, stop := untilInterrupted(cmd.Context())
 			defer stop()
 			return a.bench(ctx, c)

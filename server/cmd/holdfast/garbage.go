@@ -7,7 +7,7 @@ import (
 	"runtime/metrics"
 )
 
-// garbageRoom is how many bytes of garbage a node lets come together before it collects them. What
+// garbageRoom is how many bytes of garbage a node, or `bench`, lets come together before it collects them. What
 // lives is small, or has no pointers to follow: by the usual rule, twice what lives, an idle node
 // that is suddenly asked a lot would collect dozens of times a second, and one that holds a million
 // locks would take twice the memory that it needs.
